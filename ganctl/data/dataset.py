@@ -1,0 +1,63 @@
+"""What a data set is: uint8 images, labels, and the facts a checkpoint keeps of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split of a data set.
+
+    Args:
+        images: (N, C, H, W) uint8 in 0..255.
+        labels: (N,) int64 in [0, num_classes).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, index: Tensor) -> ImageSet:
+        """The images at `index` (M,) int64, in that order."""
+        return ImageSet(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What networks, samplers and reports need to know of a data set without having it."""
+
+    name: str
+    label_names: tuple[str, ...]
+    channels: int
+    resolution: int
+    class_counts: tuple[int, ...]  # training images of each label
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.label_names)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three splits. `val` is cut from the official training images; `test` is the official one."""
+
+    facts: DatasetFacts
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+
+
+def split_validation(train: ImageSet, val_size: int, val_seed: int) -> tuple[ImageSet, ImageSet]:
+    """Cuts a random validation part off the training images, the same for the same seed.
+
+    Returns:
+        (train without the validation images, validation), disjoint, their union all of `train`.
+    """
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(val_seed))
+    return train.subset(order[val_size:].sort().values), train.subset(order[:val_size].sort().values)

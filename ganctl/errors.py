@@ -1,0 +1,46 @@
+"""What can go wrong, in two lines: what happened, and what would work."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GanctlError(Exception):
+    """A failure in the work itself: ended with exit code 1.
+
+    Args:
+        what: one line that names what went wrong.
+        fix: one line that says what would work.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\n{self.fix}" if self.fix else self.what
+
+
+class UsageError(GanctlError):
+    """The user's input is wrong: ended with exit code 2."""
+
+    exit_code = 2
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Says which known name was probably meant, and which names exist.
+
+    Returns:
+        `"did you mean X? (known: …)"`, or only the known names when none is close.
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    listed = f"known: {', '.join(names)}"
+    if not close:
+        return listed
+    match = next(n for n in names if n.lower() == close[0])
+    return f"did you mean {match}? ({listed})"
