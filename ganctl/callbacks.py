@@ -1,0 +1,259 @@
+"""What happens around the training step: logging, the progress bar, sample grids, scores, checkpoints.
+
+They run in the order in which `train` lists them; scores come before the checkpoint that follows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from tqdm import tqdm
+
+from ganctl import checkpoint, generate, images
+from ganctl.data.dataset import DatasetFacts, ImageSet
+from ganctl.gan import GAN
+from ganctl.loggers import RunLog
+from ganctl.metrics import confusion
+from ganctl.metrics.classifier import LoadedClassifier
+from ganctl.metrics.extract import Extracted, extract, in_batches
+from ganctl.metrics.features import ClassifierExtractor
+from ganctl.runs import RunFolder
+
+# Latents of grids and scores while training; far from the seeds people ask for.
+FIRST_SEED = 1_000_000_000
+
+
+class StepLog(pl.Callback):
+    """Every optimisation step and every validation epoch, straight to the loggers."""
+
+    def __init__(self, run_log: RunLog) -> None:
+        self.run_log = run_log
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, gan: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(gan, GAN)
+        self.run_log.scalars(outputs, step=gan.steps, images_seen=gan.nimg)
+
+    def on_validation_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        self._losses(trainer, gan, "val/")
+
+    def on_test_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        self._losses(trainer, gan, "test/")
+
+    def _losses(self, trainer: pl.Trainer, gan: pl.LightningModule, prefix: str) -> None:
+        assert isinstance(gan, GAN)
+        row = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(prefix)}
+        self.run_log.metrics(row, gan.steps)
+
+
+class ProgressBar(pl.Callback):
+    """One bar for the whole training: images/s, the losses, the time left. On stderr."""
+
+    def __init__(self, run_log: RunLog, total_steps: int, refresh_every_steps: int = 20) -> None:
+        self.run_log = run_log
+        self.total_steps = total_steps
+        self.refresh_every_steps = refresh_every_steps
+        self._bar: tqdm | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        assert isinstance(gan, GAN)
+        self._bar = tqdm(
+            total=self.total_steps,
+            initial=gan.steps,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not trainer.is_global_zero,
+            # In a log file a line every half minute is enough.
+            mininterval=0.2 if _is_terminal() else 30.0,
+        )
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, gan: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(gan, GAN)
+        if self._bar is None or (gan.steps % self.refresh_every_steps and gan.steps < self.total_steps):
+            return
+        last = self.run_log.last
+        shown = {"d": "train/d_loss", "g": "train/g_loss", "img/s": "train/images_per_s"}
+        values = {k: f"{last[key]:.4g}" for k, key in shown.items() if key in last}
+        self._bar.set_postfix(values, refresh=False)
+        self._bar.update(gan.steps - self._bar.n)
+
+    def on_train_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        self.close()
+
+    def on_exception(self, trainer: pl.Trainer, gan: pl.LightningModule, exception: BaseException) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class SampleGrids(pl.Callback):
+    """`samples/reals.png` once, `samples/fakes_<step>.png` on fixed latents: one column for each class."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        run_log: RunLog,
+        reals: ImageSet,
+        facts: DatasetFacts,
+        per_class: int,
+        every_epochs: int,
+    ) -> None:
+        self.run, self.run_log, self.facts = run, run_log, facts
+        self.reals, self.per_class, self.every_epochs = reals, per_class, every_epochs
+
+    def on_train_start(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        assert isinstance(gan, GAN)
+        if not trainer.is_global_zero or gan.steps:
+            return
+        rows = [torch.nonzero(self.reals.labels == y).flatten() for y in range(self.facts.num_classes)]
+        # The rarest class says how many rows there can be.
+        height = min(self.per_class, *(len(r) for r in rows))
+        if height:
+            index = torch.stack([r[:height] for r in rows], dim=1).flatten()
+            self._save("reals", self.reals.images[index], "real images", gan.steps)
+        self._fakes(gan)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        assert isinstance(gan, GAN)
+        if trainer.is_global_zero and _due(trainer, self.every_epochs):
+            self._fakes(gan)
+
+    def _fakes(self, gan: GAN) -> None:
+        k = self.facts.num_classes
+        seeds = [FIRST_SEED + row for row in range(self.per_class) for _ in range(k)]
+        labels = list(range(k)) * self.per_class
+        fakes = generate.all_at_once(gan.G_ema, gan.numbers.latent_dim, labels, seeds, gan.device)
+        self._save(f"fakes_{gan.steps:06d}", fakes, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
+
+    def _save(self, name: str, pixels: torch.Tensor, caption: str, step: int) -> None:
+        picture = images.class_grid(pixels, self.facts.label_names)
+        images.save_png(picture, self.run.samples / f"{name}.png")
+        self.run_log.image(f"samples/{name.partition('_')[0]}", picture, caption, step)
+
+
+class Scores(pl.Callback):
+    """Label accuracy and classifier FD of the averaged generator against the validation part.
+
+    Never against test images: `best.ckpt` follows these numbers.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        run_log: RunLog,
+        classifier: LoadedClassifier,
+        val: ImageSet,
+        facts: DatasetFacts,
+        num_gen: int,
+        every_epochs: int,
+    ) -> None:
+        self.run, self.run_log, self.facts, self.val = run, run_log, facts, val
+        self.classifier, self.num_gen, self.every_epochs = classifier, num_gen, every_epochs
+        self.fd_key = f"val/{classifier.prefix}_fd"
+        self.latest: dict[str, float] = {}
+        self._real: Extracted | None = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        assert isinstance(gan, GAN)
+        if not trainer.is_global_zero or not _due(trainer, self.every_epochs):
+            return
+        self.run_log.flush()
+        extractor = ClassifierExtractor(self.classifier, gan.device)
+        if self._real is None:
+            self._real = extract(extractor, in_batches(self.val.images))
+        labels = generate.proportional_labels(self.facts.class_counts, self.num_gen)
+        seeds = range(FIRST_SEED, FIRST_SEED + self.num_gen)
+        fakes = extract(
+            extractor, generate.batches(gan.G_ema, gan.numbers.latent_dim, labels, seeds, gan.device)
+        )
+        matrix = confusion.confusion_matrix(torch.tensor(labels), fakes.predicted, self.facts.num_classes)
+        self.latest = {
+            self.fd_key: fakes.frechet_distance(self._real),
+            "val/label_accuracy": confusion.class_scores(matrix).accuracy,
+        }
+        self.run_log.metrics(self.latest, gan.steps)
+        for name, draw in (
+            ("confusion", confusion.confusion_figure),
+            ("class_scores", confusion.class_scores_figure),
+        ):
+            picture = draw(matrix, self.facts.label_names)
+            images.save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
+            self.run_log.image(f"val/{name}", picture, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
+
+
+class Checkpoints(pl.Callback):
+    """`last.ckpt` at every epoch end and when interrupted, `best.ckpt` whenever the score improves.
+
+    Args:
+        describe: makes what lies under the key `ganctl`.
+        scores: whose Fréchet distance says what is best; without it there is no `best.ckpt`.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        run_log: RunLog,
+        describe: Callable[[GAN], dict[str, Any]],
+        scores: Scores | None,
+    ) -> None:
+        self.run, self.run_log, self.describe, self.scores = run, run_log, describe, scores
+        self.best = float("inf")
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, gan: pl.LightningModule, content: dict[str, Any]
+    ) -> None:
+        assert isinstance(gan, GAN)
+        content[checkpoint.KEY] = self.describe(gan)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
+        last = self.run.checkpoint("last.ckpt")
+        trainer.save_checkpoint(last)
+        if not trainer.is_global_zero:
+            return
+        score = self.scores.latest.get(self.scores.fd_key, self.best) if self.scores else self.best
+        if score < self.best:
+            self.best = score
+            _link_or_copy(last, self.run.checkpoint("best.ckpt"))
+        self.run_log.checkpoint(last)
+
+    def on_exception(self, trainer: pl.Trainer, gan: pl.LightningModule, exception: BaseException) -> None:
+        # Other ranks may be gone: a save that waits for them would hang.
+        if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1 and trainer.training:
+            trainer.save_checkpoint(self.run.checkpoint("last.ckpt"))
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """`target` becomes the file `source` now is, whole or not at all. `source` is only ever replaced by
+    renaming, so the two may share one inode."""
+    import os
+    import shutil
+
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+
+
+def _due(trainer: pl.Trainer, every_epochs: int) -> bool:
+    """Every `every_epochs`-th epoch, and the last one."""
+    epoch = trainer.current_epoch + 1
+    done = epoch >= (trainer.max_epochs or 0) or trainer.global_step >= trainer.max_steps > 0
+    return epoch % every_epochs == 0 or done
+
+
+def _is_terminal() -> bool:
+    import sys
+
+    return sys.stderr.isatty()

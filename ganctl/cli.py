@@ -1,0 +1,303 @@
+"""The command line: parse, call one function, print. Nothing heavy is imported before a verb needs it.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work failed, 2 the input is wrong,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganctl import __version__
+from ganctl.errors import GanctlError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganctl.evaluate import Report
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Train, sample and honestly evaluate class-conditional GANs.",
+    epilog="Examples: ganctl train +experiment=quick; ganctl sample --label 5 --n 64; "
+    "ganctl eval --ckpt last.ckpt",
+)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get the data sets.")
+app.add_typer(data_app, name="data")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Ckpt = Annotated[
+    str | None,
+    typer.Option(
+        "--ckpt",
+        "--network",
+        metavar="FILE",
+        help="A checkpoint, a run folder, or last.ckpt / best.ckpt of the newest run, which is the default.",
+    ),
+]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Import network classes from outside ganctl that FILE names.")
+]
+
+
+def _verb(function: Callable[..., None]) -> Callable[..., None]:
+    """Turns errors into two lines on stderr and an exit code."""
+
+    @functools.wraps(function)
+    def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+        _configure_logging()
+        try:
+            function(*args, debug=debug, **kwargs)
+        except GanctlError as error:
+            if debug:
+                raise
+            _complain(error.what, error.fix)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if debug:
+                raise
+            first = (str(error).strip() or "no message").splitlines()[0]
+            _complain(f"{type(error).__name__}: {first}", "run it again with --debug to see the traceback")
+            raise typer.Exit(1) from None
+
+    return run
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise typer.Exit(2)
+
+
+@app.command(
+    epilog="Examples: ganctl train +experiment=quick; "
+    "ganctl train experiment=dcgan model.lr=1e-4 trainer.max_epochs=20; "
+    "ganctl train data=fashion model=mlp loss=hinge trainer=ddp"
+)
+@_verb
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OVERRIDES]...", help="Hydra overrides: group=name or key=value."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Train a conditional GAN; the run folder explains itself."""
+    from ganctl import config
+
+    cfg = config.compose(overrides or [])
+    from ganctl.train import train as run_training
+
+    result = run_training(cfg)
+    folder = result.run.path
+    typer.echo(f"run          {folder}")
+    typer.echo(f"checkpoint   {result.run.checkpoint('last.ckpt')}")
+    typer.echo(f"images seen  {result.nimg}")
+    for name, value in result.scores.items():
+        typer.echo(f"{name:<20} {value:.4f}")
+    typer.echo(f"next         ganctl sample --ckpt {folder} --label 0 --n 64", err=True)
+
+
+@app.command(
+    epilog="Examples: ganctl sample --label 5 --n 64; ganctl sample --label 0-9 --n 8 --out grid.png; "
+    "ganctl sample --ckpt best.ckpt --label 1,3,5 --seeds 0,4-6 --outdir pictures"
+)
+@_verb
+def sample(
+    ckpt: Ckpt = None,
+    label: Annotated[str, typer.Option(help="5, 0-9, 1,3,5, class names, or all.")] = "all",
+    n: Annotated[int, typer.Option("--n", help="Images per label.", min=1)] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the first image; image k has seed + k.", min=0)] = 0,
+    seeds: Annotated[str | None, typer.Option(help="Exactly these seeds instead, as in 0,1,4-6.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+    outdir: Annotated[Path | None, typer.Option(help="Write one PNG an image into this folder.")] = None,
+    format: Annotated[str, typer.Option(help="png: a grid; npz: images, labels, seeds.")] = "png",
+    batch_size: Annotated[
+        int, typer.Option(help="Images between two lines of progress; pixels don't depend on it.", min=1)
+    ] = 1024,
+    device: Device = "auto",
+    trust_code: TrustCode = False,
+    debug: Debug = False,
+) -> None:
+    """Draw images of a label: the same checkpoint, label and seed give the same bytes."""
+    if format not in ("png", "npz"):
+        raise UsageError(f"there is no format {format!r}", "formats are png and npz")
+    if outdir is not None and (out is not None or format != "png"):
+        raise UsageError("--outdir writes single PNGs", "leave out --out and --format")
+
+    from ganctl import checkpoint, runs
+    from ganctl import sample as sampling
+    from ganctl.latents import MAX_SEED
+
+    if seeds is None and seed + n - 1 > MAX_SEED:
+        raise UsageError(f"--seed {seed} is too large", f"seeds go up to {MAX_SEED}")
+    numbers = list(range(seed, seed + n)) if seeds is None else sampling.parse_seeds(seeds)
+    path = runs.find_checkpoint(ckpt)
+    snapshot = checkpoint.read(path)
+    _note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
+    labels = sampling.parse_labels(label, snapshot.facts.label_names)
+    pixels = sampling.sample(
+        snapshot, labels, numbers, _device(device), trust_code=trust_code, batch_size=batch_size
+    )
+    if outdir is not None:
+        sampling.write_singles(snapshot, pixels, labels, numbers, outdir)
+        typer.echo(str(outdir))
+        return
+    span = f"seed{numbers[0]}_n{len(numbers)}"
+    target = out or Path(f"label{label.replace('/', '_')}_{span}.{format}")
+    if format == "npz":
+        sampling.write_npz(pixels, labels, numbers, target)
+    else:
+        sampling.write_grid(snapshot, pixels, labels, numbers, target)
+    typer.echo(str(target))
+
+
+@app.command(
+    "eval",
+    epilog="Examples: ganctl eval --ckpt last.ckpt; ganctl eval --ckpt best.ckpt --n 2000 --json; "
+    "ganctl eval --features inception --n 10000",
+)
+@_verb
+def eval_(
+    ckpt: Ckpt = None,
+    n: Annotated[int, typer.Option("--n", help="Images to generate.", min=2)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the first image; image k has seed + k.", min=0)] = 0,
+    features: Annotated[
+        str, typer.Option(help="classifier: label accuracy, FD and IS of our own; inception: FID, KID, IS.")
+    ] = "classifier",
+    data_root: Annotated[Path | None, typer.Option(help="Folder to look for the data set in first.")] = None,
+    inception_weights: Annotated[Path | None, typer.Option(help="A file of Inception weights.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The report; by default beside the checkpoint.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    device: Device = "auto",
+    trust_code: TrustCode = False,
+    debug: Debug = False,
+) -> None:
+    """Score a checkpoint against the official test images, with the score of real images beside it."""
+    if features not in ("classifier", "inception"):
+        raise UsageError(f"there are no features {features!r}", "features are classifier and inception")
+    from ganctl import checkpoint, images, runs
+    from ganctl.evaluate import evaluate
+
+    path = runs.find_checkpoint(ckpt)
+    snapshot = checkpoint.read(path)
+    _note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
+    report = evaluate(
+        snapshot,
+        _device(device),
+        features=features,
+        num_gen=n,
+        seed=seed,
+        data_root=data_root,
+        inception_path=inception_weights,
+        trust_code=trust_code,
+    )
+    target = out or path.with_name(f"{path.stem}.{features}.json")
+    text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
+    images.write_atomically(target, lambda file: file.write(text.encode()))
+    for name, picture in report.pictures().items():
+        images.save_png(picture, target.with_name(f"{target.stem}.{name}.png"))
+    typer.echo(text if as_json else _table(report))
+    _note(f"report {target}")
+
+
+@data_app.command(epilog="Examples: ganctl data fetch mnist; ganctl data fetch inception")
+@_verb
+def fetch(
+    name: Annotated[str, typer.Argument(help="mnist, fashion, digits, or inception (weights of the FID).")],
+    force: Annotated[bool, typer.Option("--force", help="Fetch it anew.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Get a data set or the Inception weights, checksums verified; nothing is done twice."""
+    if name == "inception":
+        from ganctl.metrics import inception_weights
+
+        typer.echo(str(inception_weights.find_or_fetch().path))
+        return
+    from ganctl import data
+
+    typer.echo(str(data.fetch(name, force)))
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+def _table(report: Report) -> str:
+    lines = [f"{'metric':<18} {'value':>10} {'floor':>10}   real images in the generator's place"]
+    for name, metric in report.metrics.items():
+        if metric.value is None:
+            lines.append(f"{name:<18} {'-':>10} {'-':>10}   {metric.reason}")
+        else:
+            std = f" ± {metric.std:.4f}" if metric.std is not None else ""
+            lines.append(f"{name:<18} {metric.value:>10.4f} {metric.floor:>10.4f}{std}")
+    if report.confusion is not None:
+        per_class = report.to_dict()["per_class"]
+        shown = "  ".join(f"{label} {scores['accuracy']:.1%}" for label, scores in per_class.items())
+        lines.append(f"label accuracy by class: {shown}")
+    p = report.protocol
+    lines.append(
+        f"{p['num_gen']} images, {p['real']}; {p['extractor']} {p['extractor_sha256'][:8]}, "
+        f"seed {p['seed']}, {p['weights']} weights, {p['seconds']} s on {p['device']}"
+    )
+    return "\n".join(lines)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available: dict[str, Callable[[], bool]] = {
+        "cpu": lambda: True,
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    if name not in available:
+        raise UsageError(f"there is no device {name!r}", "devices are auto, cpu, cuda and mps")
+    if not available[name]():
+        raise UsageError(f"this machine has no {name} device", "use --device cpu, or auto")
+    return torch.device(name)
+
+
+def _configure_logging() -> None:
+    """What the program has to say, one plain line each on stderr."""
+    logger = logging.getLogger("ganctl")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _complain(what: str, fix: str) -> None:
+    typer.echo(f"Error: {what}", err=True)
+    if fix:
+        typer.echo(f"Try:   {fix}", err=True)

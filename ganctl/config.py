@@ -1,0 +1,259 @@
+"""Overrides -> one validated configuration. The only file that imports Hydra and OmegaConf."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from ganctl.errors import UsageError, nearest
+from ganctl.logger_config import LoggerConfig
+
+GROUPS = ("experiment", "data", "model", "loss", "trainer", "logger", "callbacks")
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values are checked, nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RunConfig(Section):
+    root: str  # new run folders are made below it
+    dir: str | None  # exactly this folder instead
+
+
+class DataConfig(Section):
+    name: str
+    root: str | None
+    batch_size: PositiveInt  # images of a step over all ranks
+    val_size: PositiveInt  # images cut from the training split for validation
+    val_seed: int = Field(ge=0)
+
+
+class ModelConfig(Section):
+    latent_dim: int = Field(ge=2)
+    lr: PositiveFloat
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+    ema_half_life_kimg: float = Field(ge=0)
+    d_steps_per_g: PositiveInt
+    generator: dict[str, Any]
+    discriminator: dict[str, Any]
+
+
+class LossConfig(Section):
+    name: Literal["lsgan", "nonsaturating", "hinge", "wgan_gp", "relativistic"]
+    r1_gamma: float = Field(ge=0)
+    r2_gamma: float = Field(ge=0)
+    gp_weight: float = Field(ge=0)
+
+
+class ScheduleConfig(Section):
+    final: float = Field(ge=0)
+    begin: float = Field(ge=0, le=1)
+    end: float = Field(ge=0, le=1)
+    shape: Literal["linear", "cosine"]
+
+
+class SchedulesConfig(Section):
+    lr: ScheduleConfig | None
+    beta2: ScheduleConfig | None
+    r1_gamma: ScheduleConfig | None
+    r2_gamma: ScheduleConfig | None
+
+
+class TrainerConfig(Section):
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: PositiveInt | Literal["auto"]
+    num_nodes: PositiveInt
+    strategy: Literal["auto", "ddp"]
+    precision: Literal[32, "bf16"]
+    max_epochs: PositiveInt
+    max_steps: PositiveInt | None  # batches
+
+
+class SamplesConfig(Section):
+    every_epochs: PositiveInt
+    per_class: PositiveInt
+
+
+class EvaluateConfig(Section):
+    every_epochs: PositiveInt
+    num_gen: PositiveInt
+
+
+class CallbacksConfig(Section):
+    samples: SamplesConfig | None
+    evaluate: EvaluateConfig | None
+    progress_bar: bool
+
+
+class Config(Section):
+    """Everything a training run depends on."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    seed: int = Field(ge=0, lt=2**32)
+    debug: bool
+    run: RunConfig
+    data: DataConfig
+    model: ModelConfig
+    loss: LossConfig
+    schedules: SchedulesConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+    callbacks: CallbacksConfig
+
+
+def conf_dir() -> Path:
+    """The Hydra tree: inside the installed package, or at the top of the checkout."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def options(group: str) -> list[str]:
+    """The names that `group=NAME` takes."""
+    return sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """Composes `conf/train.yaml` with Hydra overrides and checks every value.
+
+    `+experiment=x` and `experiment=x` are the same, and so is a `+` before any other group.
+
+    Raises:
+        UsageError: an override that cannot be read, a name or key that does not exist, or values that are
+            wrong (all of them at once).
+    """
+    from omegaconf import OmegaConf
+
+    plain: Any = OmegaConf.to_container(_compose([_normalised(o) for o in overrides]), resolve=True)
+    if plain["debug"] is True:
+        plain = _one_batch_of_everything(plain)
+    return validate(plain)
+
+
+def validate(plain: Any) -> Config:
+    """A plain mapping -> `Config`.
+
+    Raises:
+        UsageError: names every wrong key and value.
+    """
+    try:
+        return Config.model_validate(plain)
+    except ValidationError as error:
+        problems = [_problem(e) for e in error.errors()]
+        raise UsageError(
+            "; ".join(what for what, _ in problems), "; ".join(dict.fromkeys(fix for _, fix in problems))
+        ) from None
+
+
+def _one_batch_of_everything(plain: dict[str, Any]) -> dict[str, Any]:
+    """What `debug=true` means: one step, one validation batch, one small evaluation, a folder of its own."""
+    plain["name"] = "debug"
+    plain["trainer"] |= {"max_epochs": 1, "max_steps": 1}
+    if plain["callbacks"]["evaluate"] is not None:
+        plain["callbacks"]["evaluate"]["num_gen"] = 64
+    return plain
+
+
+def _normalised(override: str) -> str:
+    """`+data=x` -> `data=x`, and `experiment=x` -> `+experiment=x`: the group has no default."""
+    match = re.match(r"^\+{0,2}(\w+)=", override)
+    if match and match[1] in GROUPS:
+        bare = override.lstrip("+")
+        return f"+{bare}" if match[1] == "experiment" else bare
+    return override
+
+
+def _compose(overrides: list[str]) -> Any:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import (
+        ConfigCompositionException,
+        HydraException,
+        MissingConfigException,
+        OverrideParseException,
+    )
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        try:
+            return hydra_compose("train", overrides)
+        except MissingConfigException as error:
+            group, _, name = (error.missing_cfg_file or "").rpartition("/")
+            known = nearest(name, options(group))
+            raise UsageError(f"there is no {group or 'config'} {name!r}", known) from None
+        except OverrideParseException as error:
+            raise UsageError(
+                f"cannot read the override {error.override!r}",
+                "write key=value, as in model.latent_dim=64 or +experiment=dcgan",
+            ) from None
+        except ConfigCompositionException as error:
+            raise _unknown_key(overrides, error) from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UsageError(_first_line(error), "`ganctl train --help` shows how overrides look") from None
+
+
+def _unknown_key(overrides: list[str], error: Exception) -> UsageError:
+    known = _keys(_compose([]), "")
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key not in known and key not in GROUPS:
+            return UsageError(f"there is no key {key!r}", _nearest_key(key, known))
+    return UsageError(_first_line(error), "`ganctl train --help` shows how overrides look")
+
+
+def _nearest_key(key: str, known: Sequence[str]) -> str:
+    """The nearest key; else what the section holds; else the sections."""
+    import difflib
+
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not close:
+        close = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]][:1]
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"known: {', '.join(sorted({k.partition('.')[0] for k in known}))}"
+
+
+def _keys(node: Any, prefix: str) -> list[str]:
+    """Every dotted path in a composed configuration."""
+    found: list[str] = []
+    for key in node:
+        path = f"{prefix}{key}"
+        found.append(path)
+        child = node._get_node(key)
+        if hasattr(child, "keys") and not child._is_none():
+            found += _keys(child, f"{path}.")
+    return found
+
+
+def _problem(error: Any) -> tuple[str, str]:
+    """One of pydantic's complaints as (what is wrong, what would work)."""
+    parts = [str(p) for p in error["loc"] if not str(p).startswith(("literal", "constrained", "function"))]
+    key = ".".join(parts)
+    if error["type"] == "extra_forbidden":
+        section = _section(parts[:-1])
+        fix = nearest(parts[-1], section.model_fields) if section else f"remove {key}"
+        return f"there is no key {key!r}", fix
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return f"{key}={error['input']!r}: {message}", f"set {key}= to a value of that kind"
+
+
+def _section(path: list[str]) -> type[BaseModel] | None:
+    """The model that holds the keys at `path`."""
+    model: Any = Config
+    for part in path:
+        field = model.model_fields.get(part)
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if model is None:
+            return None
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

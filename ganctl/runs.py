@@ -1,0 +1,100 @@
+"""Run folders: where a training writes, and which run or checkpoint a name means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ganctl.errors import UsageError
+
+# `debug=true` trains there; it never counts as the newest run.
+DEBUG = "debug"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one training run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    def checkpoint(self, name: str) -> Path:
+        """`last.ckpt` or `best.ckpt`."""
+        return self.path / "checkpoints" / name
+
+
+def create(root: Path, name: str, folder: Path | None = None) -> RunFolder:
+    """Makes `root/name/<date>_<time>` for a new run, or exactly `folder`.
+
+    Two runs that start in the same second get two folders.
+
+    Raises:
+        UsageError: the folder cannot be made, or `folder` holds a run already.
+    """
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        if folder is not None:
+            if (folder / "config.yaml").exists():
+                raise UsageError(f"{folder} already holds a run", "choose another folder with run.dir=DIR")
+            folder.mkdir(parents=True, exist_ok=True)
+            return RunFolder(folder)
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for attempt in range(1000):
+            path = root / name / (f"{stamp}_{attempt}" if attempt else stamp)
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return RunFolder(path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make the run folder {folder or root / name}: {error.strerror}",
+            "choose a folder you can write to with run.root=DIR or run.dir=DIR",
+        ) from error
+    raise UsageError(f"{root / name} has a thousand runs of this second", "choose run.dir=DIR")
+
+
+def newest(root: Path, file: str = "last.ckpt") -> Path | None:
+    """That file of the run started last, among the runs that have it; debugging runs don't count."""
+    started = [
+        (config.stat().st_mtime_ns, config)
+        for config in root.glob("**/config.yaml")
+        if (config.parent / "checkpoints" / file).is_file() and config.relative_to(root).parts[0] != DEBUG
+    ]
+    return max(started)[1].parent / "checkpoints" / file if started else None
+
+
+def find_checkpoint(ckpt: str | None, root: Path = Path("runs")) -> Path:
+    """What `--ckpt` means: that file if it exists; the `last.ckpt` of a run folder; a file of that name in
+    the newest run. None means `last.ckpt` of the newest run.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if ckpt is not None:
+        path = Path(ckpt)
+        if path.is_file():
+            return path
+        if (path / "checkpoints" / "last.ckpt").is_file():
+            return path / "checkpoints" / "last.ckpt"
+        if path.name != ckpt:
+            raise UsageError(f"there is no checkpoint {ckpt}", f"give a file, or a run folder below {root}/")
+    file = ckpt or "last.ckpt"
+    found = newest(root, file)
+    if found is None:
+        raise UsageError(
+            f"no run below {root}/ has a {file}", "train one: ganctl train +experiment=quick; or give --ckpt"
+        )
+    return found

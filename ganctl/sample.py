@@ -1,0 +1,131 @@
+"""(checkpoint, labels, seeds) -> pictures on disk, each a pure function of the three."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganctl import __version__, generate, images
+from ganctl.checkpoint import Snapshot
+from ganctl.errors import UsageError, nearest
+from ganctl.latents import MAX_SEED
+
+log = logging.getLogger("ganctl")
+
+
+def parse_labels(text: str, names: Sequence[str]) -> list[int]:
+    """`5`, `0-9`, `1,3,5`, `all`, class names, and mixtures of them.
+
+    Raises:
+        UsageError: names the part that is no label, and the labels there are.
+    """
+    if not names:
+        raise UsageError("this generator was trained without labels", "leave out --label")
+    labels: list[int] = []
+    for part in (p.strip() for p in text.split(",")):
+        span = re.fullmatch(r"(\d+)-(\d+)", part)
+        if part in names:
+            labels.append(list(names).index(part))
+        elif part == "all":
+            labels += range(len(names))
+        elif span and int(span[1]) <= int(span[2]) < len(names):
+            labels += range(int(span[1]), int(span[2]) + 1)
+        elif part.isdecimal() and int(part) < len(names):
+            labels.append(int(part))
+        else:
+            numbers = part.replace("-", "").isdecimal()
+            fix = f"labels are 0 to {len(names) - 1}" if numbers else nearest(part, [*names, "all"])
+            raise UsageError(f"there is no label {part!r}", fix)
+    return list(dict.fromkeys(labels))
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0,1,4-6` -> [0, 1, 4, 5, 6].
+
+    Raises:
+        UsageError: names the part that is no seed.
+    """
+    seeds: list[int] = []
+    for part in (p.strip() for p in text.split(",")):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last <= MAX_SEED or last - first >= 10_000_000:
+            raise UsageError(f"cannot read the seeds {part!r}", "write numbers and ranges, as in 0,1,4-6")
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def sample(
+    snapshot: Snapshot,
+    labels: Sequence[int],
+    seeds: Sequence[int],
+    device: torch.device,
+    *,
+    trust_code: bool = False,
+    batch_size: int = 1024,
+) -> Tensor:
+    """Every seed for every label, label by label: image (l, s) is number `l · len(seeds) + s`.
+
+    Args:
+        batch_size: how many images are drawn between two lines of progress; the pixels don't depend on it.
+
+    Returns:
+        (len(labels) · len(seeds), C, H, W) uint8 on the CPU.
+    """
+    G = snapshot.build(trust_code=trust_code).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    y = [label for label in labels for _ in seeds]
+    s = list(seeds) * len(labels)
+    parts = []
+    for start in range(0, len(y), batch_size):
+        stop = start + batch_size
+        parts.append(generate.all_at_once(G, snapshot.latent_dim, y[start:stop], s[start:stop], device))
+        if stop < len(y):
+            log.info("%d of %d images", stop, len(y))
+    return torch.cat(parts)
+
+
+def provenance(snapshot: Snapshot, labels: Sequence[int], seeds: Sequence[int]) -> dict[str, str]:
+    """The text chunks of a PNG: enough to draw the same picture again."""
+    return {
+        "ganctl:version": __version__,
+        "ganctl:checkpoint": snapshot.digest,
+        "ganctl:label": ",".join(str(y) for y in labels),
+        "ganctl:seed": ",".join(str(s) for s in seeds),
+    }
+
+
+def write_grid(
+    snapshot: Snapshot, pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], out: Path
+) -> None:
+    """One PNG: a row for each label, or a square where there is one label."""
+    columns = len(seeds) if len(labels) > 1 else int(np.ceil(np.sqrt(len(seeds))))
+    picture = images.to_pil(images.grid(pixels, columns))
+    images.save_png(picture, out, provenance(snapshot, labels, seeds))
+
+
+def write_singles(
+    snapshot: Snapshot, pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], outdir: Path
+) -> None:
+    """One PNG an image: `<label name>_seed<seed>.png`."""
+    pairs = [(y, s) for y in labels for s in seeds]
+    for (y, s), image in zip(pairs, pixels, strict=True):
+        # Names come from the checkpoint: they must not leave the folder.
+        name = re.sub(r"[^\w-]", "_", snapshot.facts.label_names[y])
+        target = outdir / f"{name}_seed{s:06d}.png"
+        images.save_png(images.to_pil(image), target, provenance(snapshot, [y], [s]))
+
+
+def write_npz(pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], out: Path) -> None:
+    """`images` uint8 (N, H, W, C), `labels` int64 (N,), `seeds` int64 (N,)."""
+    arrays = {
+        "images": pixels.permute(0, 2, 3, 1).contiguous().numpy(),
+        "labels": np.repeat(np.asarray(labels, dtype=np.int64), len(seeds)),
+        "seeds": np.tile(np.asarray(seeds, dtype=np.int64), len(labels)),
+    }
+    images.write_atomically(out, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

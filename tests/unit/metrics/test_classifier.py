@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganctl.errors import GanctlError
+from ganctl.metrics import classifier
+from ganctl.metrics.classifier import Classifier
+
+BUNDLED = sorted(
+    p.stem.removeprefix("classifier_") for p in classifier.ASSETS.glob("classifier_*.safetensors")
+)
+PREFIX = {"mnist": "digit", "digits": "digit", "fashion": "fashion"}
+
+
+def write(path: Path, module: Classifier, **changes) -> Path:
+    facts = {"dataset": "toy", "label_names": ("a", "b", "c"), "prefix": "toy", "accuracy": 0.5}
+    classifier.save(path, module, **(facts | changes))
+    return path
+
+
+@pytest.fixture
+def toy() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(channels=1, resolution=8, num_classes=3, width=4).eval()
+
+
+@pytest.mark.parametrize(("channels", "resolution"), [(1, 8), (1, 28), (3, 32), (3, 65)])
+def test_shapes_at_any_resolution(channels: int, resolution: int):
+    net = Classifier(channels, resolution, num_classes=7, width=4)
+    logits, features = net(torch.zeros(2, channels, resolution, resolution))
+    assert logits.shape == (2, 7)
+    assert features.shape == (2, net.feature_dim) == (2, 8)
+    assert features.min() >= 0
+
+
+def test_the_last_maps_are_small_whatever_the_resolution():
+    for resolution in (28, 32, 64, 128):
+        net = Classifier(1, resolution, num_classes=2, width=4)
+        assert net.stages(torch.zeros(1, 1, resolution, resolution)).shape[-1] in (7, 8)
+
+
+def test_images_below_eight_pixels_are_refused():
+    with pytest.raises(ValueError, match="at least 8"):
+        Classifier(1, 7, num_classes=2)
+
+
+def test_folding_changes_nothing_but_the_layers():
+    torch.manual_seed(0)
+    net = Classifier(2, 16, num_classes=3, width=8, batch_norm=True)
+    x = torch.randn(16, 2, 16, 16)
+    for _ in range(5):  # statistics and weights that are not the initial ones
+        net(x * 2 + 1)[0].square().mean().backward()
+        with torch.no_grad():
+            for p in net.parameters():
+                p -= 0.1 * p.grad
+                p.grad = None
+    folded = net.folded()
+    net.eval()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    for ours, original in zip(folded(x), net(x), strict=True):
+        assert torch.allclose(ours, original, atol=1e-4)
+        assert ours.std() > 1e-3
+
+
+def test_a_file_brings_everything_back(tmp_path: Path, toy: Classifier):
+    loaded = classifier.read(write(tmp_path / "c.safetensors", toy))
+    assert (loaded.dataset, loaded.label_names, loaded.prefix) == ("toy", ("a", "b", "c"), "toy")
+    assert (loaded.test_accuracy, loaded.feature_dim) == (0.5, 8)
+    x = torch.rand(4, 1, 8, 8) * 2 - 1
+    assert torch.allclose(loaded.module(x)[0], toy(x)[0], atol=1e-2)  # half precision in the file
+    assert not loaded.module.training
+    assert not any(p.requires_grad for p in loaded.module.parameters())
+    assert all(p.dtype == torch.float32 for p in loaded.module.parameters())
+
+
+def test_the_digest_is_the_files(tmp_path: Path, toy: Classifier):
+    first = classifier.read(write(tmp_path / "a.safetensors", toy))
+    again = classifier.read(write(tmp_path / "b.safetensors", toy))
+    with torch.no_grad():
+        toy.head.bias += 1
+    other = classifier.read(write(tmp_path / "c.safetensors", toy))
+    assert first.digest == again.digest != other.digest
+    assert len(first.digest) == 64
+
+
+def test_damaged_files_are_named(tmp_path: Path, toy: Classifier):
+    path = write(tmp_path / "c.safetensors", toy)
+    content = path.read_bytes()
+    for damaged in (
+        b"",
+        b"not weights",
+        content[: len(content) // 2],
+        content.replace(b"arguments", b"argumentz"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(GanctlError, match=r"c\.safetensors can't be read"):
+            classifier.read(path)
+    write(path, toy, label_names=("a", "b"))
+    with pytest.raises(GanctlError, match="2 label names for 3 classes"):
+        classifier.read(path)
+    with pytest.raises(GanctlError, match="can't be read"):
+        classifier.read(tmp_path / "absent.safetensors")
+
+
+def test_a_damaged_asset_is_an_error_and_an_absent_one_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(classifier, "ASSETS", tmp_path)
+    assert classifier.load("mnist") is None
+    (tmp_path / "classifier_mnist.safetensors").write_bytes(b"half a file")
+    with pytest.raises(GanctlError, match="classifier_mnist"):
+        classifier.load("mnist")
+
+
+@pytest.mark.parametrize("name", sorted(PREFIX))
+def test_bundled(name: str):
+    path = classifier.ASSETS / f"classifier_{name}.safetensors"
+    assert path.stat().st_size < 1_000_000
+    loaded = classifier.load(name)
+    assert loaded is not None
+    assert (loaded.dataset, loaded.prefix) == (name, PREFIX[name])
+    assert len(loaded.label_names) == 10
+    assert loaded.test_accuracy > 0.93
+    card = path.with_suffix(".md").read_text()
+    assert loaded.digest in card
+    assert f"{loaded.test_accuracy:.2%}" in card
+
+
+def test_no_asset_goes_untested():
+    assert set(BUNDLED) == set(PREFIX)
+
+
+def test_the_digits_classifier_is_as_good_as_its_card_says():
+    data = pytest.importorskip("ganctl.data")
+    test = data.load("digits").test
+    loaded = classifier.load("digits")
+    assert loaded is not None
+    predicted = loaded.module(test.images.float() / 127.5 - 1)[0].argmax(1)
+    accuracy = (predicted == test.labels).float().mean().item()
+    assert accuracy == pytest.approx(loaded.test_accuracy, abs=1e-3)

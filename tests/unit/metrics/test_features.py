@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from ganctl.errors import GanctlError, UsageError
+from ganctl.metrics.classifier import Classifier, LoadedClassifier
+from ganctl.metrics.features import ClassifierExtractor, InceptionExtractor
+
+IMAGES = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+class Blank(FeatureExtractorInceptionV3):
+    """As its constructor leaves it before it loads weights."""
+
+    def load_state_dict(self, *_) -> None:
+        pass
+
+
+def random_inception_weights() -> dict[str, torch.Tensor]:
+    """The shapes of the FID Inception, drawn so that activations neither die nor explode."""
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    with torch.device("meta"):
+        shapes = Blank("shapes", ["2048"], feature_extractor_weights_path=empty).state_dict()
+    g = torch.Generator().manual_seed(0)
+    weights = {}
+    for name, meta in shapes.items():
+        if name.endswith(("running_var", "bn.weight")):
+            weights[name] = 0.5 + torch.rand(meta.shape, generator=g)
+        elif meta.dtype == torch.int64:
+            weights[name] = torch.zeros((), dtype=torch.int64)
+        else:
+            fan_in = max(1, meta[0].numel()) if meta.dim() > 1 else 100
+            weights[name] = torch.randn(meta.shape, generator=g) * (2 / fan_in) ** 0.5
+    return weights
+
+
+@pytest.fixture(scope="module")
+def weights_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save(random_inception_weights(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def inception(weights_path: Path) -> InceptionExtractor:
+    return InceptionExtractor(weights_path)
+
+
+def test_inception_equals_torch_fidelity(weights_path: Path, inception: InceptionExtractor):
+    theirs = FeatureExtractorInceptionV3(
+        "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights_path)
+    )
+    features, logits = theirs(IMAGES)
+    ours = inception(IMAGES)
+    assert ours.features.shape == (2, inception.feature_dim)
+    assert ours.logits is not None
+    assert torch.allclose(ours.features, features, rtol=1e-4, atol=1e-5 * features.abs().max().item())
+    assert torch.allclose(ours.logits, logits, rtol=1e-4, atol=1e-5 * logits.abs().max().item())
+    # Two images, two answers: equality above is not that of constants.
+    assert (features[0] - features[1]).abs().max() > 0.01 * features.abs().max()
+    assert not ours.features.requires_grad
+    assert ours.features.is_inference()
+
+
+def test_grayscale_is_repeated(inception: InceptionExtractor):
+    gray = IMAGES[:, :1]
+    assert torch.equal(inception(gray).features, inception(gray.repeat(1, 3, 1, 1)).features)
+
+
+def test_building_leaves_the_random_stream_alone(weights_path: Path):
+    state = torch.get_rng_state()
+    extractor = InceptionExtractor(weights_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert extractor.digest == hashlib.sha256(weights_path.read_bytes()).hexdigest()
+
+
+def test_without_a_last_layer_there_are_no_logits(tmp_path: Path, weights_path: Path):
+    weights = torch.load(weights_path, weights_only=True)
+    weights["fc.weight"].zero_()
+    torch.save(weights, tmp_path / "pool3.pth")
+    extractor = InceptionExtractor(tmp_path / "pool3.pth")
+    assert not extractor.has_logits
+    assert extractor(IMAGES[:1]).logits is None
+
+
+class Trap:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_unusable_weights(tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    with pytest.raises(GanctlError, match="can't be used"):
+        InceptionExtractor(path)
+    for content in (b"", b"not weights at all"):
+        path.write_bytes(content)
+        with pytest.raises(GanctlError, match="can't be used"):
+            InceptionExtractor(path)
+    torch.save({"fc.weight": Trap(tmp_path / "ran")}, path)
+    with pytest.raises(GanctlError, match="can't be used"):
+        InceptionExtractor(path)
+    assert not (tmp_path / "ran").exists()
+    torch.save([1, 2], path)
+    with pytest.raises(GanctlError, match="not a state dict"):
+        InceptionExtractor(path)
+    torch.save({"weight": torch.zeros(1)}, path)
+    with pytest.raises(GanctlError, match=r"no fc\.weight"):
+        InceptionExtractor(path)
+    torch.save({"fc.weight": torch.zeros(1008, 2048)}, path)
+    with pytest.raises(GanctlError, match="not those of the FID Inception"):
+        InceptionExtractor(path)
+
+
+def test_inception_refuses_what_is_not_uint8_images(inception: InceptionExtractor):
+    with pytest.raises(TypeError, match="uint8"):
+        inception(IMAGES.float())
+    with pytest.raises(UsageError, match="1 or 3 channels"):
+        inception(IMAGES[:, :2])
+
+
+@pytest.fixture
+def loaded() -> LoadedClassifier:
+    torch.manual_seed(0)
+    module = Classifier(1, 8, num_classes=3, width=4).eval().requires_grad_(False)
+    return LoadedClassifier(module, "toy", ("a", "b", "c"), "toy", 0.5, module.feature_dim, "f00d")
+
+
+def test_classifier_sees_minus_one_to_one(loaded: LoadedClassifier):
+    extractor = ClassifierExtractor(loaded)
+    assert (extractor.name, extractor.digest, extractor.feature_dim) == ("classifier_toy", "f00d", 8)
+    black, white = (
+        torch.zeros(1, 1, 8, 8, dtype=torch.uint8),
+        torch.full((1, 1, 8, 8), 255, dtype=torch.uint8),
+    )
+    out = extractor(torch.cat([black, white]))
+    logits, features = loaded.module(torch.cat([-torch.ones(1, 1, 8, 8), torch.ones(1, 1, 8, 8)]))
+    assert out.logits is not None
+    assert torch.allclose(out.logits, logits, atol=1e-6)
+    assert torch.allclose(out.features, features, atol=1e-6)
+    assert not torch.allclose(features[0], features[1])
+
+
+def test_classifier_refuses_other_images(loaded: LoadedClassifier):
+    extractor = ClassifierExtractor(loaded)
+    with pytest.raises(UsageError, match="1 × 8 × 8 images, these are 3 × 8 × 8"):
+        extractor(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(TypeError, match="uint8"):
+        extractor(torch.zeros(1, 1, 8, 8))
