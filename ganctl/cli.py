@@ -132,7 +132,7 @@ def sample(
     outdir: Annotated[Path | None, typer.Option(help="Write one PNG an image into this folder.")] = None,
     format: Annotated[str, typer.Option(help="png: a grid; npz: images, labels, seeds.")] = "png",
     batch_size: Annotated[
-        int, typer.Option(help="Images between two lines of progress; pixels don't depend on it.", min=1)
+        int, typer.Option(help="Images drawn at a time; pixels don't depend on it.", min=1)
     ] = 1024,
     device: Device = "auto",
     trust_code: TrustCode = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -180,22 +181,22 @@ def _compose(overrides: list[str]) -> Any:
     )
     from omegaconf.errors import OmegaConfBaseException
 
-    with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
-        try:
+    try:
+        with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
             return hydra_compose("train", overrides)
-        except MissingConfigException as error:
-            group, _, name = (error.missing_cfg_file or "").rpartition("/")
-            known = nearest(name, options(group))
-            raise UsageError(f"there is no {group or 'config'} {name!r}", known) from None
-        except OverrideParseException as error:
-            raise UsageError(
-                f"cannot read the override {error.override!r}",
-                "write key=value, as in model.latent_dim=64 or +experiment=dcgan",
-            ) from None
-        except ConfigCompositionException as error:
-            raise _unknown_key(overrides, error) from None
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UsageError(_first_line(error), "`ganctl train --help` shows how overrides look") from None
+    except MissingConfigException as error:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        known = nearest(name, options(group))
+        raise UsageError(f"there is no {group or 'config'} {name!r}", known) from None
+    except OverrideParseException as error:
+        raise UsageError(
+            f"cannot read the override {error.override!r}",
+            "write key=value, as in model.latent_dim=64 or +experiment=dcgan",
+        ) from None
+    except ConfigCompositionException as error:
+        raise _unknown_key(overrides, error) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(_first_line(error), "`ganctl train --help` shows how overrides look") from None
 
 
 def _unknown_key(overrides: list[str], error: Exception) -> UsageError:
@@ -208,15 +209,14 @@ def _unknown_key(overrides: list[str], error: Exception) -> UsageError:
 
 
 def _nearest_key(key: str, known: Sequence[str]) -> str:
-    """The nearest key; else what the section holds; else the sections."""
-    import difflib
-
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not close:
-        close = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]][:1]
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"known: {', '.join(sorted({k.partition('.')[0] for k in known}))}"
+    """A key of that name elsewhere, or what its section holds, or the whole key that looks most like it."""
+    section, _, leaf = key.rpartition(".")
+    elsewhere = [k for k in known if k.rpartition(".")[2] == leaf]
+    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section]
+    close = elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not elsewhere and (section in known or not close):
+        return nearest(leaf, siblings or [k for k in known if "." not in k])
+    return f"did you mean {close[0]}?"
 
 
 def _keys(node: Any, prefix: str) -> list[str]:

@@ -38,7 +38,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
         `"did you mean X? (known: …)"`, or only the known names when none is close.
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    lowered = [n.lower() for n in names]
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    close = close or [n for n in lowered if name and name.lower() in n]
     listed = f"known: {', '.join(names)}"
     if not close:
         return listed

@@ -22,7 +22,7 @@ class WandbConfig(BaseModel, extra="forbid"):
         tags: words to filter runs by.
         watch: log gradient histograms of the networks (slow: each one waits for the device).
         log_checkpoints: upload the checkpoints as artifacts.
-        log_code: upload the package's source and the uncommitted changes of the working tree.
+        log_code: upload the package's source as an artifact.
         init_timeout_s: how long a start may wait for the server before the run goes on offline.
         finish_timeout_s: how long the end may wait for uploads; the rest stays in the run folder.
     """

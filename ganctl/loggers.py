@@ -148,7 +148,10 @@ class RunLog:
 
     def finish(self, exit_code: int) -> None:
         """Logs what is kept and ends every logger. Later calls, of this or of another method, do nothing."""
-        self.flush()
+        try:
+            self.flush()
+        except RuntimeError as error:  # the device has failed: that error is on its way already
+            log.warning("the last training rows could not be read: %s", error)
         status = "success" if exit_code == 0 else "failed"
         self._each(lambda x: x.finish(exit_code) if isinstance(x, WandbRun) else x.finalize(status))
         self._loggers = []
@@ -238,6 +241,9 @@ def build(
         if section is not None and importlib.util.find_spec(module) is None:
             raise UsageError(f"logger={group} needs the package {package}", f"pip install 'ganctl[{group}]'")
 
+    # Before anything starts: the user may have to log in first.
+    wandb_mode = resolve_mode(options.wandb.mode, os.environ, has_key) if options.wandb else "disabled"
+
     loggers: list[Logger] = []
     if options.csv is not None:
         # A new version for every start: the same one again would be emptied.
@@ -251,10 +257,11 @@ def build(
         loggers.append(_mlflow(options.mlflow, run_dir, run_name))
     if options.comet is not None:
         loggers.append(CometRun(options.comet, run_dir, run_name))
-    if options.wandb is not None:
-        mode = resolve_mode(options.wandb.mode, os.environ, has_key)
-        if mode != "disabled":
-            loggers.append(WandbRun(options.wandb, mode, run_dir, run_name, wandb_id))
+    if options.wandb is not None and wandb_mode != "disabled":
+        try:
+            loggers.append(WandbRun(options.wandb, wandb_mode, run_dir, run_name, wandb_id))
+        except Exception as error:  # even offline it needs a process of its own, a socket, disk space
+            log.warning("W&B cannot be started and is left out (%s: %s)", type(error).__name__, error)
     run_log = RunLog([JsonlLogger(run_dir / "metrics.jsonl"), *loggers])
     run_log.config(config)
     return run_log

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ganctl import __version__, generate, images
 from ganctl.checkpoint import Snapshot
 from ganctl.errors import UsageError, nearest
 from ganctl.latents import MAX_SEED
-
-log = logging.getLogger("ganctl")
 
 
 def parse_labels(text: str, names: Sequence[str]) -> list[int]:
@@ -73,7 +71,7 @@ def sample(
     """Every seed for every label, label by label: image (l, s) is number `l · len(seeds) + s`.
 
     Args:
-        batch_size: how many images are drawn between two lines of progress; the pixels don't depend on it.
+        batch_size: images drawn at a time; the pixels don't depend on it.
 
     Returns:
         (len(labels) · len(seeds), C, H, W) uint8 on the CPU.
@@ -82,11 +80,11 @@ def sample(
     y = [label for label in labels for _ in seeds]
     s = list(seeds) * len(labels)
     parts = []
-    for start in range(0, len(y), batch_size):
-        stop = start + batch_size
-        parts.append(generate.all_at_once(G, snapshot.latent_dim, y[start:stop], s[start:stop], device))
-        if stop < len(y):
-            log.info("%d of %d images", stop, len(y))
+    with tqdm(total=len(y), unit="img", delay=2, dynamic_ncols=True, leave=False) as bar:
+        for start in range(0, len(y), batch_size):
+            stop = start + batch_size
+            parts.append(generate.all_at_once(G, snapshot.latent_dim, y[start:stop], s[start:stop], device))
+            bar.update(len(parts[-1]))
     return torch.cat(parts)
 
 

@@ -179,7 +179,7 @@ class WandbRun(Logger):
         self._run.log({key: wandb.Image(image, caption=caption)}, step=step)
 
     def log_artifact(self, path: Path, name: str, type: str) -> None:
-        """Stores a file as an artifact; offline it is copied and goes along with `wandb sync`."""
+        """Stores a file as an artifact; offline W&B keeps a copy in its data folder for `wandb sync`."""
         artifact = _import_wandb().Artifact(name, type=type)
         artifact.add_file(str(path))
         self._run.log_artifact(artifact)

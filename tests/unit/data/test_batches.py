@@ -167,9 +167,12 @@ def _numbered_dataset(train: int = 40, val: int = 7) -> Dataset:
     return Dataset(facts, numbered(train), numbered(val), numbered(5))
 
 
-def _fit(model: _Recorder, dataset: Dataset, ckpt_path: Path | None = None) -> _Recorder:
+def _fit(
+    model: _Recorder, dataset: Dataset, ckpt_path: Path | None = None, limit_train_batches: int | None = None
+) -> _Recorder:
     trainer = pl.Trainer(
         max_epochs=3,
+        limit_train_batches=limit_train_batches,
         limit_val_batches=1.0 if len(dataset.val) else 0,
         accelerator="cpu",
         devices=1,
@@ -195,6 +198,14 @@ def test_lightning_takes_them_and_every_epoch_is_new() -> None:
     by_hand = ResidentBatches(numbered(40), 10, seed=0)
     assert epochs == [numbers(by_hand) for _ in range(3)]
     assert model.validated == list(range(7)) * 3
+
+
+@lightning
+def test_shortened_epochs_are_new_too() -> None:
+    model = _fit(_Recorder(), _numbered_dataset(), limit_train_batches=2)
+    epochs = [[k for epoch, seen in model.trained if epoch == e for k in seen] for e in range(3)]
+    by_hand = ResidentBatches(numbered(40), 10, seed=0)
+    assert epochs == [numbers(by_hand)[:20] for _ in range(3)]
 
 
 @lightning
