@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ganctl.data import load
 from ganctl.errors import GanctlError
+from ganctl.images import to_float
 from ganctl.metrics import classifier
 from ganctl.metrics.classifier import Classifier
 
@@ -134,10 +136,9 @@ def test_no_asset_goes_untested():
 
 
 def test_the_digits_classifier_is_as_good_as_its_card_says():
-    data = pytest.importorskip("ganctl.data")
-    test = data.load("digits").test
+    test = load("digits").test
     loaded = classifier.load("digits")
     assert loaded is not None
-    predicted = loaded.module(test.images.float() / 127.5 - 1)[0].argmax(1)
+    predicted = loaded.module(to_float(test.images))[0].argmax(1)
     accuracy = (predicted == test.labels).float().mean().item()
     assert accuracy == pytest.approx(loaded.test_accuracy, abs=1e-3)

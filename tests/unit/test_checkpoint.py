@@ -1,0 +1,144 @@
+"""A checkpoint holds all that is needed, runs nothing, and is whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganctl import checkpoint
+from ganctl.data.dataset import DatasetFacts
+from ganctl.errors import GanctlError, UsageError
+from ganctl.networks.mlp import Generator
+
+FACTS = DatasetFacts("digits", ("zero", "one", "two"), 1, 8, (5, 6, 7))
+SPEC = {"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]}
+
+
+def _generator() -> Generator:
+    torch.manual_seed(0)
+    return Generator(4, num_classes=3, channels=1, resolution=8, widths=(16, 32))
+
+
+def _content(**changes: Any) -> dict[str, Any]:
+    entry = checkpoint.entry(
+        config={"name": "x"},
+        facts=FACTS,
+        latent_dim=4,
+        generator=SPEC,
+        ema=dict(_generator().state_dict()),
+        nimg=640,
+        steps=10,
+        wandb_id=None,
+    )
+    return {checkpoint.KEY: entry | changes, "state_dict": {}}
+
+
+def _saved(path: Path, content: Any) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def test_what_was_written_comes_back(tmp_path: Path) -> None:
+    snapshot = checkpoint.read(_saved(tmp_path / "a.ckpt", _content()))
+    assert (snapshot.facts, snapshot.latent_dim, snapshot.nimg, snapshot.steps) == (FACTS, 4, 640, 10)
+    z, y = torch.randn(3, 4), torch.tensor([0, 1, 2])
+    assert torch.equal(snapshot.build()(z, y), _generator().eval()(z, y))
+
+
+def test_the_rebuilt_generator_is_for_use_not_for_training(tmp_path: Path) -> None:
+    G = checkpoint.read(_saved(tmp_path / "a.ckpt", _content())).build()
+    assert not G.training
+    assert not any(p.requires_grad for p in G.parameters())
+
+
+def test_the_digest_names_the_weights_and_not_the_file(tmp_path: Path) -> None:
+    one = checkpoint.read(_saved(tmp_path / "a.ckpt", _content(nimg=1)))
+    other = checkpoint.read(_saved(tmp_path / "b.ckpt", _content(nimg=2)))
+    assert one.digest == other.digest
+    changed = _content()
+    next(iter(changed[checkpoint.KEY]["ema"].values()))[0] += 1
+    assert checkpoint.read(_saved(tmp_path / "c.ckpt", changed)).digest != one.digest
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch executed",)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="could run code"):
+        checkpoint.read(_saved(tmp_path / "a.ckpt", _content(config={"x": _Evil()})))
+    assert not Path("executed").exists()
+
+
+def test_a_foreign_class_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    snapshot = checkpoint.read(
+        _saved(tmp_path / "a.ckpt", _content(generator={"_target_": "stranger.Generator"}))
+    )
+    with pytest.raises(UsageError, match="stranger"):
+        snapshot.build()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 99}, "format 99"),
+        ({"format_version": "1"}, "format '1'"),
+        ({"nimg": -1}, "nimg"),
+        ({"ema": {"w": 1}}, "ema"),
+        ({"latent_dim": 10**12}, "latent_dim"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_an_altered_entry_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        checkpoint.read(_saved(tmp_path / "a.ckpt", _content(**changes)))
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    content = _content(generator=SPEC | {"widths": [16, 48]})
+    with pytest.raises(UsageError, match="do not fit"):
+        checkpoint.read(_saved(tmp_path / "a.ckpt", content)).build()
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, [1, 2], torch.zeros(3), {checkpoint.KEY: 5}])
+def test_a_file_of_another_program_is_said_to_be_one(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(UsageError, match="another program"):
+        checkpoint.read(_saved(tmp_path / "a.ckpt", content))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path: Path, keep: float) -> None:
+    path = _saved(tmp_path / "a.ckpt", _content())
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
+    with pytest.raises(UsageError, match=r"a\.ckpt"):
+        checkpoint.read(path)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.ckpt", tmp_path):
+        with pytest.raises(UsageError, match="cannot read"):
+            checkpoint.read(path)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    io, path = checkpoint.AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io.save_checkpoint({"a": 1}, path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(GanctlError, match="No space left"):
+        io.save_checkpoint({"a": 2}, path)
+    assert torch.load(path, weights_only=True) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

@@ -1,0 +1,70 @@
+"""Which folder a run gets, and which checkpoint a name means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ganctl import runs
+from ganctl.errors import UsageError
+
+
+def _run(root: Path, name: str, started: int, *files: str) -> Path:
+    folder = root / name
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    os.utime(folder / "config.yaml", (started, started))
+    for file in files:
+        (folder / "checkpoints" / file).touch()
+    return folder / "checkpoints"
+
+
+def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    folders = {runs.create(tmp_path, "a").path for _ in range(5)}
+    assert len(folders) == 5
+    assert all(f.parent == tmp_path / "a" and f.is_dir() for f in folders)
+
+
+def test_a_chosen_folder_is_taken_once(tmp_path: Path) -> None:
+    run = runs.create(tmp_path, "a", tmp_path / "mine")
+    assert run.path == tmp_path / "mine"
+    run.config.touch()
+    with pytest.raises(UsageError, match="already holds a run"):
+        runs.create(tmp_path, "a", tmp_path / "mine")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot make the run folder"):
+        runs.create(tmp_path / "file", "a")
+
+
+def test_the_newest_run_is_the_one_started_last_that_has_the_file(tmp_path: Path) -> None:
+    _run(tmp_path, "b/1", 100, "last.ckpt", "best.ckpt")
+    newer = _run(tmp_path, "a/1", 200, "last.ckpt")
+    _run(tmp_path, "c/1", 300)  # has not saved anything yet
+    _run(tmp_path, "debug/1", 400, "last.ckpt")
+    assert runs.find_checkpoint(None, tmp_path) == newer / "last.ckpt"
+    assert runs.find_checkpoint("last.ckpt", tmp_path) == newer / "last.ckpt"
+    assert runs.find_checkpoint("best.ckpt", tmp_path) == tmp_path / "b/1/checkpoints/best.ckpt"
+
+
+def test_a_path_that_exists_wins_over_the_newest_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(tmp_path / "runs", "a/1", 100, "last.ckpt")
+    monkeypatch.chdir(tmp_path)
+    assert runs.find_checkpoint("last.ckpt") == Path("runs/a/1/checkpoints/last.ckpt")
+    Path("last.ckpt").touch()
+    assert runs.find_checkpoint("last.ckpt") == Path("last.ckpt")
+
+
+def test_a_run_folder_means_its_last_checkpoint(tmp_path: Path) -> None:
+    checkpoints = _run(tmp_path, "a/1", 100, "last.ckpt")
+    assert runs.find_checkpoint(str(tmp_path / "a/1")) == checkpoints / "last.ckpt"
+
+
+@pytest.mark.parametrize("name", [None, "last.ckpt", "other/last.ckpt"])
+def test_nothing_found_is_said(tmp_path: Path, name: str | None) -> None:
+    with pytest.raises(UsageError, match=r"last\.ckpt"):
+        runs.find_checkpoint(name, tmp_path)

@@ -1,0 +1,125 @@
+"""Label and seed expressions, and what the written files hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganctl import sample
+from ganctl.checkpoint import Snapshot
+from ganctl.data.dataset import DatasetFacts
+from ganctl.errors import UsageError
+from ganctl.networks.mlp import Generator
+
+DIGITS = tuple("0123456789")
+CLOTHES = ("t-shirt", "trouser", "ankle-boot")
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Snapshot:
+    torch.manual_seed(0)
+    G = Generator(4, num_classes=3, channels=1, resolution=8, widths=(16, 32))
+    return Snapshot(
+        config={},
+        facts=DatasetFacts("x", CLOTHES, 1, 8, (5, 6, 7)),
+        latent_dim=4,
+        generator={"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]},
+        ema=dict(G.state_dict()),
+        nimg=1,
+        steps=1,
+        wandb_id=None,
+        versions={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("5", [5]),
+        ("0-9", list(range(10))),
+        ("1,3,5", [1, 3, 5]),
+        ("all", list(range(10))),
+        ("7-9, 1", [7, 8, 9, 1]),
+        ("3,3", [3]),
+    ],
+)
+def test_labels_are_read(text: str, labels: list[int]) -> None:
+    assert sample.parse_labels(text, DIGITS) == labels
+
+
+def test_labels_have_names_even_with_a_dash() -> None:
+    assert sample.parse_labels("ankle-boot,0", CLOTHES) == [2, 0]
+
+
+@pytest.mark.parametrize("text", ["12", "banana", "", "9-3", "0-12", "-1", "1,,2", "1.5", "²"])
+def test_what_is_no_label_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match="there is no label"):
+        sample.parse_labels(text, DIGITS)
+
+
+def test_a_misspelt_label_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean trouser"):
+        sample.parse_labels("trowser", CLOTHES)
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("0,1,4-6", [0, 1, 4, 5, 6]), ("7", [7]), ("2-2", [2])])
+def test_seeds_are_read(text: str, seeds: list[int]) -> None:
+    assert sample.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "6-4", "-1", str(2**63), "0-99999999999"])
+def test_what_is_no_seed_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot read the seeds"):
+        sample.parse_seeds(text)
+
+
+def test_the_batch_size_does_not_touch_the_pixels(snapshot: Snapshot) -> None:
+    device = torch.device("cpu")
+    pixels = [
+        sample.sample(snapshot, [0, 2], range(70), device, batch_size=size) for size in (1, 33, 64, 1000)
+    ]
+    assert all(torch.equal(pixels[0], other) for other in pixels[1:])
+    assert pixels[0].float().std() > 1  # not a constant picture
+
+
+def test_an_image_does_not_depend_on_what_was_asked_for_with_it(snapshot: Snapshot) -> None:
+    device = torch.device("cpu")
+    many = sample.sample(snapshot, [0, 1, 2], range(100), device)
+    alone = sample.sample(snapshot, [1], [42], device)
+    assert torch.equal(many[100 + 42], alone[0])
+    assert not torch.equal(many[42], alone[0])
+
+
+def test_a_picture_says_where_it_comes_from(snapshot: Snapshot, tmp_path: Path) -> None:
+    pixels = sample.sample(snapshot, [2], [3, 4], torch.device("cpu"))
+    sample.write_singles(snapshot, pixels, [2], [3, 4], tmp_path)
+    with Image.open(tmp_path / "ankle-boot_seed000004.png") as picture:
+        assert picture.text["ganctl:label"] == "2"
+        assert picture.text["ganctl:seed"] == "4"
+        assert picture.text["ganctl:checkpoint"] == snapshot.digest
+        assert np.array_equal(np.asarray(picture), pixels[1, 0].numpy())
+
+
+def test_arrays_are_channels_last_with_labels_and_seeds(snapshot: Snapshot, tmp_path: Path) -> None:
+    pixels = sample.sample(snapshot, [2, 0], [3, 4, 5], torch.device("cpu"))
+    sample.write_npz(pixels, [2, 0], [3, 4, 5], tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert arrays["images"].shape == (6, 8, 8, 1)
+        assert arrays["images"].dtype == np.uint8
+        assert arrays["labels"].tolist() == [2, 2, 2, 0, 0, 0]
+        assert arrays["seeds"].tolist() == [3, 4, 5, 3, 4, 5]
+        assert np.array_equal(arrays["images"][4, :, :, 0], pixels[4, 0].numpy())
+
+
+def test_a_label_name_cannot_leave_the_folder(snapshot: Snapshot, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    hostile = replace(snapshot, facts=replace(snapshot.facts, label_names=("../../up", "b", "c")))
+    pixels = sample.sample(hostile, [0], [0], torch.device("cpu"))
+    sample.write_singles(hostile, pixels, [0], [0], tmp_path / "in")
+    assert len(list((tmp_path / "in").iterdir())) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
