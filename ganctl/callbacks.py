@@ -5,6 +5,9 @@ They run in the order in which `train` lists them; scores come before the checkp
 
 from __future__ import annotations
 
+import logging
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from tqdm import tqdm
 
-from ganctl import checkpoint, generate, images
+from ganctl import checkpoint, generate, images, progress
 from ganctl.data.dataset import DatasetFacts, ImageSet
 from ganctl.gan import GAN
 from ganctl.loggers import RunLog
@@ -22,6 +25,8 @@ from ganctl.metrics.classifier import LoadedClassifier
 from ganctl.metrics.extract import Extracted, extract, in_batches
 from ganctl.metrics.features import ClassifierExtractor
 from ganctl.runs import RunFolder
+
+log = logging.getLogger("ganctl")
 
 # Latents of grids and scores while training; far from the seeds people ask for.
 FIRST_SEED = 1_000_000_000
@@ -62,14 +67,8 @@ class ProgressBar(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
         assert isinstance(gan, GAN)
-        self._bar = tqdm(
-            total=self.total_steps,
-            initial=gan.steps,
-            unit="step",
-            dynamic_ncols=True,
-            disable=not trainer.is_global_zero,
-            # In a log file a line every half minute is enough.
-            mininterval=0.2 if _is_terminal() else 30.0,
+        self._bar = progress.bar(
+            self.total_steps, "step", initial=gan.steps, disable=not trainer.is_global_zero, leave=True
         )
 
     def on_train_batch_end(
@@ -181,6 +180,8 @@ class Scores(pl.Callback):
             "val/label_accuracy": confusion.class_scores(matrix).accuracy,
         }
         self.run_log.metrics(self.latest, gan.steps)
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in self.latest.items())
+        log.info("epoch %d, %.0f kimg: %s", trainer.current_epoch + 1, gan.nimg / 1000, shown)
         for name, draw in (
             ("confusion", confusion.confusion_figure),
             ("class_scores", confusion.class_scores_figure),
@@ -234,9 +235,6 @@ class Checkpoints(pl.Callback):
 def _link_or_copy(source: Path, target: Path) -> None:
     """`target` becomes the file `source` now is, whole or not at all. `source` is only ever replaced by
     renaming, so the two may share one inode."""
-    import os
-    import shutil
-
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     try:
@@ -251,9 +249,3 @@ def _due(trainer: pl.Trainer, every_epochs: int) -> bool:
     epoch = trainer.current_epoch + 1
     done = epoch >= (trainer.max_epochs or 0) or trainer.global_step >= trainer.max_steps > 0
     return epoch % every_epochs == 0 or done
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stderr.isatty()

@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
-from ganctl import __version__, data, generate
+from ganctl import __version__, data, generate, progress
 from ganctl.checkpoint import Snapshot
 from ganctl.data.dataset import Dataset, ImageSet
 from ganctl.errors import GanctlError, UsageError
@@ -259,7 +258,7 @@ def _extract_all(
         in_batches(sides.real.images),
         in_batches(sides.floor.images),
     ]
-    with tqdm(total=total, unit="img", desc=extractor.name, dynamic_ncols=True, leave=False) as bar:
+    with progress.bar(total, "img", extractor.name) as bar:
         fake, real, floor = (extract(extractor, s, keep_features, bar.update) for s in sets)
     return fake, real, floor
 

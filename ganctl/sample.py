@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ganctl import __version__, generate, images
+from ganctl import __version__, generate, images, progress
 from ganctl.checkpoint import Snapshot
 from ganctl.errors import UsageError, nearest
 from ganctl.latents import MAX_SEED
@@ -80,7 +79,7 @@ def sample(
     y = [label for label in labels for _ in seeds]
     s = list(seeds) * len(labels)
     parts = []
-    with tqdm(total=len(y), unit="img", delay=2, dynamic_ncols=True, leave=False) as bar:
+    with progress.bar(len(y), "img") as bar:
         for start in range(0, len(y), batch_size):
             stop = start + batch_size
             parts.append(generate.all_at_once(G, snapshot.latent_dim, y[start:stop], s[start:stop], device))

@@ -16,6 +16,7 @@ import yaml
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ganctl import callbacks, checkpoint, data, loggers, networks, runs
 from ganctl.config import Config
@@ -67,7 +68,7 @@ def train(cfg: Config) -> RunResult:
         folder = runs.create(Path(cfg.run.root), cfg.name, _path(cfg.run.dir))
         plain = cfg.model_dump()
         folder.config.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
-        with _log_file(folder.log):
+        with _log_file(folder.log), logging_redirect_tqdm([log]):
             log.info("run folder %s", folder.path)
             run_log = loggers.build(
                 plain["logger"], folder.path, f"{cfg.name}/{folder.path.name}", plain, wandb_id=None

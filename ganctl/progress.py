@@ -1,0 +1,19 @@
+"""One way to show progress: a bar on a terminal, a line every half minute in a log file. On stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def bar(total: int, unit: str, desc: str | None = None, **options: Any) -> tqdm:
+    """A bar over `total` units that keeps quiet for work of less than two seconds.
+
+    Args:
+        options: further arguments of tqdm.
+    """
+    settings: dict[str, Any] = {"delay": 2, "dynamic_ncols": True, "leave": False}
+    settings["mininterval"] = 0.2 if sys.stderr.isatty() else 30.0
+    return tqdm(total=total, unit=unit, desc=desc, **(settings | options))
