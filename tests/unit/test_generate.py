@@ -117,7 +117,7 @@ def counts(labels: list[int], num_classes: int) -> list[int]:
         ([7], 5, [5]),
         # more than there are
         ([1, 3], 400, [100, 300]),
-        # shares 3.5 and 1.5 have no better whole numbers than 3 + 2 and 4 + 1; 4.2 and 2.8 have
+        # shares 4.2 and 2.8
         ([60, 40], 7, [4, 3]),
         (MNIST, sum(MNIST), MNIST),
         ([6, 2, 1], 0, [0, 0, 0]),

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import logging
 import math
 import socket
-import struct
 import subprocess
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from wandb_file import read_run
 
 from ganctl.errors import UsageError
 from ganctl.loggers import RunLog, build
@@ -38,51 +35,6 @@ def _no_user_key(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
 
     # W&B reads the environment once a process; the next test has another one.
     wandb.teardown()
-
-
-def scan(path: Path) -> Iterator[bytes]:
-    """The records of a .wandb file: a 7-byte header, then LevelDB log blocks of 32 KiB."""
-    data = path.read_bytes()
-    assert data[:4] == b":W&B"
-    position, parts = 7, []
-    while position + 7 <= len(data):
-        room = 32768 - position % 32768
-        if room < 7:
-            position += room
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        if kind == 0 and length == 0:
-            break
-        parts.append(data[position + 7 : position + 7 + length])
-        position += 7 + length
-        if kind in (1, 4):  # full, last
-            yield b"".join(parts)
-            parts = []
-
-
-def read_run(folder: Path) -> tuple[dict[int, dict[str, Any]], dict[str, Any], list[Any]]:
-    """History by step (rows of one step merged), the config, and every record."""
-    import wandb
-
-    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
-    wandb.teardown()  # as at the program's exit: `finish` may be back a moment before the last write
-    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    history: dict[int, dict[str, Any]] = defaultdict(dict)
-    config: dict[str, Any] = {}
-    records = []
-    for raw in scan(path):
-        record = messages.Record()
-        record.ParseFromString(raw)
-        records.append(record)
-        for item in record.history.item:
-            place: dict[str, Any] = history[record.history.step.num]
-            *parents, key = item.nested_key or [item.key]
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[key] = json.loads(item.value_json)
-        for update in (*record.config.update, *record.run.config.update):
-            config[update.key or ".".join(update.nested_key)] = json.loads(update.value_json)
-    return history, config, records
 
 
 def kill_service() -> None:

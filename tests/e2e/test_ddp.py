@@ -1,0 +1,156 @@
+"""Two ranks train one model: the same weights at the end, from other noise and other images."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+STEPS = 20  # of 18 an epoch, so that the second epoch begins
+
+# A user's networks: each rank writes down what it saw and, at exit, the weights it ended with.
+SPY = """
+import atexit, os, pathlib
+import torch
+from ganctl.networks import dcgan
+
+FOLDER = pathlib.Path(os.environ["SPY_DIR"])
+
+
+def rank():
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+class Spied:
+    def watch(self, name):
+        first = {k: p.detach().clone() for k, p in self.named_parameters()}
+        seen = []
+        self.__dict__["seen"] = seen
+        atexit.register(self.dump, name, first, seen)
+
+    def dump(self, name, first, seen):
+        last = {k: p.detach().clone() for k, p in self.named_parameters()}
+        torch.save({"first": first, "last": last, "seen": seen}, FOLDER / f"{name}{rank()}.pt")
+
+
+class Generator(Spied, dcgan.Generator):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.watch("G")
+
+    def forward(self, z, y):
+        if self.training:
+            self.seen.append(z.detach().clone())
+        return super().forward(z, y)
+
+
+class Discriminator(Spied, dcgan.Discriminator):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.watch("D")
+
+    def forward(self, x, y):
+        # The D step hands over real images, then as many fakes.
+        if self.training and next(self.parameters()).requires_grad:
+            real = x.detach()[: len(x) // 2]
+            self.seen.append(((real + 1) * 127.5).round().to(torch.uint8))
+        return super().forward(x, y)
+"""
+
+
+@pytest.fixture(scope="module", params=["relativistic", "hinge"])
+def finished(
+    request: pytest.FixtureRequest, command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """A training by two ranks, with R1 and R2 (relativistic) and without any penalty (hinge)."""
+    cwd = tmp_path_factory.mktemp(request.param)
+    (cwd / "lib").mkdir()
+    (cwd / "lib" / "spy_networks.py").write_text(SPY)
+    (cwd / "spied").mkdir()
+    done = command(
+        "train",
+        "+experiment=quick",
+        "data=digits",
+        f"loss={request.param}",
+        "trainer=ddp_cpu",
+        f"trainer.max_steps={STEPS}",
+        "logger=none",
+        "callbacks.evaluate.num_gen=64",
+        "model.generator._target_=spy_networks.Generator",
+        "model.discriminator._target_=spy_networks.Discriminator",
+        cwd=cwd,
+        env={"PYTHONPATH": str(cwd / "lib"), "SPY_DIR": str(cwd / "spied")},
+    )
+    assert done.returncode == 0, done.stderr
+    spied = {p.stem: torch.load(p, weights_only=True) for p in (cwd / "spied").iterdir()}
+    assert sorted(spied) == ["D0", "D1", "G0", "G1"]
+    return SimpleNamespace(cwd=cwd, loss=request.param, stdout=done.stdout, spied=spied)
+
+
+def test_ranks_end_with_the_same_weights(finished: SimpleNamespace) -> None:
+    for net in "GD":
+        mine, other = finished.spied[f"{net}0"], finished.spied[f"{net}1"]
+        assert mine["last"].keys() == other["last"].keys()
+        for name, weights in mine["last"].items():
+            apart = (weights - other["last"][name]).abs().max()
+            assert apart == 0, f"{net}: {name} differs between the ranks by {apart}"
+        learned = [not torch.equal(mine["first"][name], weights) for name, weights in mine["last"].items()]
+        assert any(learned)
+
+
+def test_what_is_saved_is_what_the_ranks_agree_on(finished: SimpleNamespace) -> None:
+    (run,) = (finished.cwd / "runs" / "quick").iterdir()
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    for net in "GD":
+        for name, weights in finished.spied[f"{net}0"]["last"].items():
+            assert torch.equal(saved["state_dict"][f"{net}.{name}"], weights)
+    assert saved["ganctl"]["nimg"] == 64 * STEPS
+
+
+def test_ranks_draw_different_noise(finished: SimpleNamespace) -> None:
+    noise = [z for rank in (0, 1) for z in finished.spied[f"G{rank}"]["seen"]]
+    assert [tuple(z.shape) for z in noise] == [(32, 64)] * (2 * STEPS)
+    assert len({z.numpy().tobytes() for z in noise}) == 2 * STEPS
+    rows = torch.cat(noise)
+    assert len(torch.unique(rows, dim=0)) == len(rows)
+
+
+def test_ranks_share_an_epoch_without_overlap(finished: SimpleNamespace) -> None:
+    per_epoch = 1200 // 64
+    images = [
+        [
+            image.numpy().tobytes()
+            for batch in finished.spied[f"D{rank}"]["seen"][:per_epoch]
+            for image in batch
+        ]
+        for rank in (0, 1)
+    ]
+    assert [len(rank) for rank in images] == [32 * per_epoch] * 2
+    assert not set(images[0]) & set(images[1])
+    assert [len(set(rank)) for rank in images] == [32 * per_epoch] * 2
+
+
+def test_there_is_one_run_and_each_step_is_logged_once(finished: SimpleNamespace) -> None:
+    assert {p.name for p in finished.cwd.iterdir()} == {"lib", "spied", "runs"}
+    (experiment,) = (finished.cwd / "runs").iterdir()
+    (run,) = experiment.iterdir()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    training = [row for row in rows if "train/d_loss" in row]
+    assert [row["step"] for row in training] == list(range(1, STEPS + 1))
+    assert [row["images_seen"] for row in training] == [64 * step for step in range(1, STEPS + 1)]
+    for key in ("train/r1", "train/r2"):
+        assert all((key in row) == (finished.loss == "relativistic") for row in training)
+
+
+def test_one_rank_prints_the_result(finished: SimpleNamespace) -> None:
+    (run,) = (finished.cwd / "runs" / "quick").iterdir()
+    named = [line.split()[1] for line in finished.stdout.splitlines() if line.startswith("run ")]
+    assert named == [str(run.relative_to(finished.cwd))]
+    assert finished.stdout.count("images seen") == 1

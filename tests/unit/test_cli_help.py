@@ -1,0 +1,76 @@
+"""Help comes at once: nothing heavy is imported for it, and it ends with examples."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+# Not pydantic: newer Typers import it themselves, an empty app's help included.
+HEAVY = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "wandb")
+HEAVY += ("numpy", "PIL", "matplotlib", "torchmetrics", "tqdm")
+VERBS = (("train",), ("sample",), ("eval",), ("data", "fetch"))
+
+# Calls the app in a fresh interpreter and says on stderr what that imported.
+PROBE = f"""
+import json, sys
+from ganctl.cli import app
+code = 0
+try:
+    app(sys.argv[1:], prog_name="ganctl")
+except SystemExit as error:
+    code = error.code or 0
+loaded = [name for name in {HEAVY!r} if name in sys.modules]
+print(json.dumps({{"code": code, "loaded": loaded}}), file=sys.stderr)
+"""
+
+
+def ask(*args: str) -> tuple[str, int, list[str]]:
+    """(stdout, exit code, heavy packages imported)."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *args], capture_output=True, text=True, timeout=60, check=True
+    )
+    said = json.loads(done.stderr.splitlines()[-1])
+    return done.stdout, said["code"], said["loaded"]
+
+
+@pytest.mark.parametrize("verb", [(), ("data",), *VERBS], ids=lambda verb: " ".join(verb) or "ganctl")
+def test_help_imports_nothing_heavy_and_ends_with_examples(verb: tuple[str, ...]) -> None:
+    text, code, loaded = ask(*verb, "--help")
+    assert code == 0
+    assert loaded == []
+    assert text.startswith(f"Usage: {' '.join(('ganctl', *verb))} ")
+    last = " ".join(text.rstrip().split("\n\n")[-1].split())
+    assert last.startswith("Examples: ")
+    examples = re.split(r";\s*", last.removeprefix("Examples: "))
+    assert 2 <= len(examples) <= 3
+    for example in examples:
+        assert example.startswith(" ".join(("ganctl", *verb)) + " ")
+
+
+def test_help_names_every_verb() -> None:
+    text = ask("--help")[0]
+    for verb in VERBS:
+        assert re.search(rf"^  {verb[0]} ", text, re.MULTILINE)
+
+
+def test_version_imports_nothing_heavy() -> None:
+    text, code, loaded = ask("--version")
+    assert (code, loaded) == (0, [])
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", text)
+
+
+def test_the_probe_sees_what_a_verb_imports() -> None:
+    assert "hydra" in ask("train", "+experiment=nothing")[2]
+
+
+def test_examples_are_commands_that_the_parser_knows() -> None:
+    """Every option that an example uses is in the help of its verb."""
+    for verb in VERBS:
+        text = ask(*verb, "--help")[0]
+        options, _, examples = text.partition("Examples:")
+        for option in re.findall(r"(?<=\s)--[\w-]+", examples):
+            assert re.search(rf"(?<!\S){option}\b", options), f"{verb}: {option}"
