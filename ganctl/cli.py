@@ -113,7 +113,7 @@ def train(
     typer.echo(f"checkpoint   {result.run.checkpoint('last.ckpt')}")
     typer.echo(f"images seen  {result.nimg}")
     for name, value in result.scores.items():
-        typer.echo(f"{name:<20} {value:.4f}")
+        typer.echo(f"{name:<20} {value:.4g}")
     typer.echo(f"next         ganctl sample --ckpt {folder} --label 0 --n 64", err=True)
 
 
@@ -249,8 +249,8 @@ def _table(report: Report) -> str:
         if metric.value is None:
             lines.append(f"{name:<18} {'-':>10} {'-':>10}   {metric.reason}")
         else:
-            std = f" ± {metric.std:.4f}" if metric.std is not None else ""
-            lines.append(f"{name:<18} {metric.value:>10.4f} {metric.floor:>10.4f}{std}")
+            std = f"   ± {metric.std:.2g}" if metric.std is not None else ""
+            lines.append(f"{name:<18} {metric.value:>10.4g} {metric.floor:>10.4g}{std}")
     if report.confusion is not None:
         per_class = report.to_dict()["per_class"]
         shown = "  ".join(f"{label} {scores['accuracy']:.1%}" for label, scores in per_class.items())
