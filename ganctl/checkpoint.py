@@ -5,6 +5,7 @@ A Lightning `.ckpt` of plain types and tensors. What `sample` and `eval` need li
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -159,11 +160,14 @@ def read(path: Path) -> Snapshot:
         UsageError: the file is missing, damaged, another program's, or of another format version.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            start = file.read(4)
     except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror or error}", "give the path of a .ckpt file"
-        ) from error
+        raise UsageError(f"cannot read {path}: {error.strerror}", "give the path of a .ckpt file") from error
+    if start != b"PK\x03\x04":
+        raise UsageError(f"{path} is not a checkpoint", "give a file that ganctl train wrote")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"{path} is not a checkpoint, or holds objects that could run code when loaded",
@@ -218,7 +222,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
             os.replace(temporary, target)
         except (OSError, RuntimeError) as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise GanctlError(
                 f"cannot write {target}: {_first_line(error)}",
                 "free disk space; the previous checkpoint is untouched",

@@ -32,7 +32,12 @@ app = typer.Typer(
     epilog="Examples: ganctl train +experiment=quick; ganctl sample --label 5 --n 64; "
     "ganctl eval --ckpt last.ckpt",
 )
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Get the data sets.")
+data_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Get the data sets.",
+    epilog="Examples: ganctl data fetch mnist; ganctl data fetch inception",
+)
 app.add_typer(data_app, name="data")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")]
@@ -108,6 +113,8 @@ def train(
     from ganctl.train import train as run_training
 
     result = run_training(cfg)
+    if result is None:  # rank 0 alone speaks
+        return
     folder = result.run.path
     typer.echo(f"run          {folder}")
     typer.echo(f"checkpoint   {result.run.checkpoint('last.ckpt')}")
@@ -144,7 +151,7 @@ def sample(
     if outdir is not None and (out is not None or format != "png"):
         raise UsageError("--outdir writes single PNGs", "leave out --out and --format")
 
-    from ganctl import checkpoint, runs
+    from ganctl import checkpoint, images, runs
     from ganctl import sample as sampling
     from ganctl.latents import MAX_SEED
 
@@ -155,6 +162,9 @@ def sample(
     snapshot = checkpoint.read(path)
     _note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
     labels = sampling.parse_labels(label, snapshot.facts.label_names)
+    span = f"seed{numbers[0]}_n{len(numbers)}"
+    target = out or Path(f"label{label.replace('/', '_')}_{span}.{format}")
+    images.require_writable(target if outdir is None else outdir / target)
     pixels = sampling.sample(
         snapshot, labels, numbers, _device(device), trust_code=trust_code, batch_size=batch_size
     )
@@ -162,8 +172,6 @@ def sample(
         sampling.write_singles(snapshot, pixels, labels, numbers, outdir)
         typer.echo(str(outdir))
         return
-    span = f"seed{numbers[0]}_n{len(numbers)}"
-    target = out or Path(f"label{label.replace('/', '_')}_{span}.{format}")
     if format == "npz":
         sampling.write_npz(pixels, labels, numbers, target)
     else:
@@ -201,6 +209,8 @@ def eval_(
     path = runs.find_checkpoint(ckpt)
     snapshot = checkpoint.read(path)
     _note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
+    target = out or path.with_name(f"{path.stem}.{features}.json")
+    images.require_writable(target)
     report = evaluate(
         snapshot,
         _device(device),
@@ -211,7 +221,6 @@ def eval_(
         inception_path=inception_weights,
         trust_code=trust_code,
     )
-    target = out or path.with_name(f"{path.stem}.{features}.json")
     text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
     images.write_atomically(target, lambda file: file.write(text.encode()))
     for name, picture in report.pictures().items():

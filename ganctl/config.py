@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from ganctl.errors import UsageError, nearest
 from ganctl.logger_config import LoggerConfig
@@ -58,6 +66,12 @@ class ScheduleConfig(Section):
     begin: float = Field(ge=0, le=1)
     end: float = Field(ge=0, le=1)
     shape: Literal["linear", "cosine"]
+
+    @model_validator(mode="after")
+    def _forwards(self) -> ScheduleConfig:
+        if self.begin > self.end:
+            raise ValueError(f"begin {self.begin} lies after end {self.end}")
+        return self
 
 
 class SchedulesConfig(Section):
@@ -239,8 +253,13 @@ def _problem(error: Any) -> tuple[str, str]:
         section = _section(parts[:-1])
         fix = nearest(parts[-1], section.model_fields) if section else f"remove {key}"
         return f"there is no key {key!r}", fix
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return f"{key}={error['input']!r}: {message}", f"set {key}= to a value of that kind"
+    from omegaconf import OmegaConf
+
+    default = OmegaConf.select(_compose([]), key)
+    fix = f"the default is {key}={default}" if not OmegaConf.is_config(default) else f"look at {key} in conf/"
+    if error["type"] == "missing":
+        return f"{key} is missing", fix
+    return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}", fix
 
 
 def _section(path: list[str]) -> type[BaseModel] | None:

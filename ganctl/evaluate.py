@@ -144,6 +144,7 @@ def evaluate(
         "num_gen": num_gen,
         "labels": "in the proportions of the training set",
         "seed": seed,
+        "is_splits": min(10, num_gen),
         "weights": "EMA",
         "checkpoint": snapshot.digest,
         "nimg": snapshot.nimg,

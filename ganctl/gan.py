@@ -37,7 +37,11 @@ class Schedule:
 
     def at(self, start: float, progress: float) -> float:
         """The value at `progress` in [0, 1]."""
-        t = 1.0 if progress >= self.end else max(progress - self.begin, 0.0) / (self.end - self.begin)
+        if progress >= self.end:
+            return self.final
+        if progress <= self.begin:
+            return start
+        t = (progress - self.begin) / (self.end - self.begin)
         if self.shape == "cosine":
             t = 0.5 - 0.5 * math.cos(math.pi * t)
         return start + (self.final - start) * t

@@ -50,10 +50,10 @@ def proportional_labels(class_counts: Sequence[int], n: int) -> list[int]:
         n labels, the classes interleaved so that every part of the list is nearly proportional as well.
     """
     total = sum(class_counts)
-    places = [((i + 0.5) / c, y) for y, c in enumerate(class_counts) for i in range(round_up(n * c, total))]
-    return [y for _, y in sorted(places)[:n]]
-
-
-def round_up(numerator: int, denominator: int) -> int:
-    """⌈numerator / denominator⌉ in whole numbers."""
-    return -(-numerator // denominator)
+    shares = [divmod(n * count, total) for count in class_counts]
+    quota = [whole for whole, _ in shares]
+    largest_remainders = sorted(range(len(shares)), key=lambda y: -shares[y][1])
+    for y in largest_remainders[: n - sum(quota)]:
+        quota[y] += 1
+    places = [((i + 0.5) / class_counts[y], y) for y, q in enumerate(quota) for i in range(q)]
+    return [y for _, y in sorted(places)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -88,6 +89,16 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, str] | None = 
     write_atomically(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
 
 
+def require_writable(path: Path) -> None:
+    """Finds out before long work, rather than after it, that a file cannot be written.
+
+    Raises:
+        UsageError: as `write_atomically` would.
+    """
+    write_atomically(path.with_name(f"{path.name}.writable"), lambda file: None)
+    path.with_name(f"{path.name}.writable").unlink()
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Calls `write` on a file beside `path` and renames it, so that `path` is never half a file.
 
@@ -101,7 +112,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UsageError(
-            f"cannot write {path}: {error.strerror or error}", "choose a place you can write to"
-        ) from error
+        reason = error.strerror or str(error)
+        raise UsageError(f"cannot write {path}: {reason}", "choose a place you can write to") from error
+    finally:
+        # Gone after the renaming; on any failure, Ctrl-C included, no half file stays.
+        with contextlib.suppress(OSError):
+            temporary.unlink()

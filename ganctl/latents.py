@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**32 - 1  # torch's CPU generator ignores higher bits
 
 
 def from_seeds(seeds: Sequence[int], latent_dim: int) -> Tensor:
@@ -17,7 +17,7 @@ def from_seeds(seeds: Sequence[int], latent_dim: int) -> Tensor:
     A latent depends on its seed alone: not on the batch it is in, nor on the device it goes to.
 
     Args:
-        seeds: N integers in [0, 2**63).
+        seeds: N integers in [0, 2**32).
         latent_dim: length of a latent.
 
     Returns:
@@ -31,7 +31,7 @@ def from_seeds(seeds: Sequence[int], latent_dim: int) -> Tensor:
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
-    """The seed of all randomness of one training step on one rank, in [0, 2**63).
+    """The seed of all randomness of one training step on one rank, in [0, 2**63); the CPU uses 32 bits of it.
 
     Hashed, so that neighbouring steps, ranks and runs share nothing; a function of its arguments alone, so
     that a resumed run draws what the uninterrupted one would have drawn.

@@ -211,20 +211,14 @@ def _log_image(logger: Logger, key: str, image: Image.Image, caption: str, step:
         logger.experiment.log_image(logger.run_id, image, artifact_file=f"{key}_{step:06d}.png")
 
 
-def build(
-    spec: Mapping[str, Any], run_dir: Path, run_name: str, config: Mapping[str, Any], wandb_id: str | None
-) -> RunLog:
-    """Starts every logger that the config names, and `metrics.jsonl`.
+def check(spec: Mapping[str, Any]) -> None:
+    """Finds out, before anything is made, that a logger cannot be had.
 
     Args:
         spec: the `logger` part of the config, a plain dict.
-        run_dir: the run folder; it exists.
-        run_name: what the loggers call the run.
-        config: the resolved config, which they store. It holds no secrets: keys come from the environment.
-        wandb_id: the W&B run to continue, from the checkpoint that is resumed.
 
     Raises:
-        UsageError: a package or a key is missing, or a server refuses.
+        UsageError: a package or a key is missing, or the service no longer exists.
     """
     options = LoggerConfig.model_validate(dict(spec))
     if options.neptune:
@@ -240,10 +234,27 @@ def build(
     for section, group, module, package in optional:
         if section is not None and importlib.util.find_spec(module) is None:
             raise UsageError(f"logger={group} needs the package {package}", f"pip install 'ganctl[{group}]'")
+    if options.wandb is not None:
+        resolve_mode(options.wandb.mode, os.environ, has_key)
 
-    # Before anything starts: the user may have to log in first.
-    wandb_mode = resolve_mode(options.wandb.mode, os.environ, has_key) if options.wandb else "disabled"
 
+def build(
+    spec: Mapping[str, Any], run_dir: Path, run_name: str, config: Mapping[str, Any], wandb_id: str | None
+) -> RunLog:
+    """Starts every logger that the config names, and `metrics.jsonl`.
+
+    Args:
+        spec: the `logger` part of the config, a plain dict.
+        run_dir: the run folder; it exists.
+        run_name: what the loggers call the run.
+        config: the resolved config, which they store. It holds no secrets: keys come from the environment.
+        wandb_id: the W&B run to continue, from the checkpoint that is resumed.
+
+    Raises:
+        UsageError: as `check`, or a server refuses.
+    """
+    check(spec)
+    options = LoggerConfig.model_validate(dict(spec))
     loggers: list[Logger] = []
     if options.csv is not None:
         # A new version for every start: the same one again would be emptied.
@@ -257,6 +268,7 @@ def build(
         loggers.append(_mlflow(options.mlflow, run_dir, run_name))
     if options.comet is not None:
         loggers.append(CometRun(options.comet, run_dir, run_name))
+    wandb_mode = resolve_mode(options.wandb.mode, os.environ, has_key) if options.wandb else "disabled"
     if options.wandb is not None and wandb_mode != "disabled":
         try:
             loggers.append(WandbRun(options.wandb, wandb_mode, run_dir, run_name, wandb_id))

@@ -45,8 +45,11 @@ class InterruptedRunError(GanctlError):
     exit_code = 130
 
 
-def train(cfg: Config) -> RunResult:
+def train(cfg: Config) -> RunResult | None:
     """Trains a conditional GAN.
+
+    Returns:
+        What the run left behind; None on every rank but 0.
 
     Raises:
         UsageError: something in the configuration cannot work.
@@ -63,10 +66,12 @@ def train(cfg: Config) -> RunResult:
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             # Rank 0 alone writes: the others neither make the folder nor log.
             folder, run_log = runs.RunFolder(Path(cfg.run.dir or cfg.run.root)), loggers.RunLog([])
-            return _fit(cfg, trainer, gan, dataset, batch_per_device, steps, folder, run_log)
+            _fit(cfg, trainer, gan, dataset, batch_per_device, steps, folder, run_log)
+            return None
 
-        folder = runs.create(Path(cfg.run.root), cfg.name, _path(cfg.run.dir))
         plain = cfg.model_dump()
+        loggers.check(plain["logger"])
+        folder = runs.create(Path(cfg.run.root), cfg.name, _path(cfg.run.dir))
         folder.config.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
         with _log_file(folder.log), logging_redirect_tqdm([log]):
             log.info("run folder %s", folder.path)
@@ -190,6 +195,8 @@ def _trainer(cfg: Config) -> pl.Trainer:
             precision="bf16-mixed" if t.precision == "bf16" else "32-true",
             max_epochs=t.max_epochs,
             max_steps=t.max_steps or -1,
+            # A run shorter than an epoch ends with a whole one: validation comes after its last batch.
+            limit_train_batches=t.max_steps,
             limit_val_batches=one,
             limit_test_batches=one,
             num_sanity_val_steps=0,

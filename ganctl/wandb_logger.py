@@ -126,6 +126,10 @@ class WandbRun(Logger):
         if mode == "offline":
             self._run = self._start("offline")
         self.mode = mode
+        if mode == "online":
+            log.info("W&B: %s", self._run.url)
+        else:
+            log.info("W&B is offline; to upload: wandb sync %s", Path(self._run.dir).parent)
         if options.log_code:
             self._run.log_code(root=str(Path(ganctl.__file__).parent))
 

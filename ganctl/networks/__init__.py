@@ -36,7 +36,7 @@ def build(spec: Mapping[str, Any], *, trust_code: bool, **facts: Any) -> nn.Modu
         )
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UsageError(
             f"cannot import the network {target!r}: {error}",
             "_target_ is the dotted path of a class, as in ganctl.networks.dcgan.Generator",
@@ -46,5 +46,5 @@ def build(spec: Mapping[str, Any], *, trust_code: bool, **facts: Any) -> nn.Modu
     own = {key: tuple(v) if isinstance(v, list) else v for key, v in spec.items() if key != "_target_"}
     try:
         return found(**facts, **own)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
         raise UsageError(f"cannot build {target}: {error}", "check the arguments beside _target_") from error

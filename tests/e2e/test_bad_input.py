@@ -288,9 +288,19 @@ def text(path: Path, content: dict[str, Any]) -> None:
     path.write_text("not a checkpoint\n")
 
 
-def truncated(path: Path, content: dict[str, Any]) -> None:
+def cut_in_half(path: Path, content: dict[str, Any]) -> None:
     torch.save(content, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def cut_early(path: Path, content: dict[str, Any]) -> None:
+    torch.save(content, path)
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def cut_at_the_end(path: Path, content: dict[str, Any]) -> None:
+    torch.save(content, path)
+    path.write_bytes(path.read_bytes()[:-10])
 
 
 def tensor(path: Path, content: dict[str, Any]) -> None:
@@ -350,7 +360,9 @@ REFUSED: list[tuple[Callable[[Path, dict[str, Any]], None], str, str]] = [
     (empty, "bad.ckpt", ""),
     (garbage, "bad.ckpt", ""),
     (text, "bad.ckpt", ""),
-    (truncated, "damaged", ""),
+    (cut_in_half, "damaged", ""),
+    (cut_early, "damaged", ""),
+    (cut_at_the_end, "damaged", ""),
     (tensor, "another program", "ganctl train"),
     (weights, "another program", "ganctl train"),
     (lightning, "another program", "ganctl train"),

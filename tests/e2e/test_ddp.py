@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 STEPS = 20  # of 18 an epoch, so that the second epoch begins
 
-# A user's networks: each rank writes down what it saw and, at exit, the weights it ended with.
+# A user's networks: each rank writes down what it saw and which weights it had.
 SPY = """
 import atexit, os, pathlib
 import torch
@@ -24,20 +23,23 @@ from ganctl.networks import dcgan
 FOLDER = pathlib.Path(os.environ["SPY_DIR"])
 
 
-def rank():
-    return int(os.environ.get("LOCAL_RANK", 0))
-
-
 class Spied:
     def watch(self, name):
-        first = {k: p.detach().clone() for k, p in self.named_parameters()}
-        seen = []
-        self.__dict__["seen"] = seen
-        atexit.register(self.dump, name, first, seen)
+        self.__dict__["notes"] = {"first": self.weights(), "seen": []}
+        atexit.register(self.dump, name)
 
-    def dump(self, name, first, seen):
-        last = {k: p.detach().clone() for k, p in self.named_parameters()}
-        torch.save({"first": first, "last": last, "seen": seen}, FOLDER / f"{name}{rank()}.pt")
+    def weights(self):
+        return {name: p.detach().clone() for name, p in self.named_parameters()}
+
+    def note(self, seen):
+        # While it trains: the test after the training begins with rank 0's weights for all.
+        self.notes["last"] = self.weights()
+        if seen is not None:
+            self.notes["seen"].append(seen.detach().clone())
+
+    def dump(self, name):
+        rank = os.environ.get("LOCAL_RANK", "0")
+        torch.save(self.notes | {"end": self.weights()}, FOLDER / f"{name}{rank}.pt")
 
 
 class Generator(Spied, dcgan.Generator):
@@ -47,7 +49,7 @@ class Generator(Spied, dcgan.Generator):
 
     def forward(self, z, y):
         if self.training:
-            self.seen.append(z.detach().clone())
+            self.note(z)
         return super().forward(z, y)
 
 
@@ -57,10 +59,10 @@ class Discriminator(Spied, dcgan.Discriminator):
         self.watch("D")
 
     def forward(self, x, y):
-        # The D step hands over real images, then as many fakes.
-        if self.training and next(self.parameters()).requires_grad:
-            real = x.detach()[: len(x) // 2]
-            self.seen.append(((real + 1) * 127.5).round().to(torch.uint8))
+        if self.training:
+            # The D step hands over real images, then as many fakes; the G step finds D frozen.
+            d_step = next(self.parameters()).requires_grad
+            self.note(((x[: len(x) // 2] + 1) * 127.5).round().to(torch.uint8) if d_step else None)
         return super().forward(x, y)
 """
 
@@ -109,7 +111,7 @@ def test_what_is_saved_is_what_the_ranks_agree_on(finished: SimpleNamespace) -> 
     (run,) = (finished.cwd / "runs" / "quick").iterdir()
     saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     for net in "GD":
-        for name, weights in finished.spied[f"{net}0"]["last"].items():
+        for name, weights in finished.spied[f"{net}0"]["end"].items():
             assert torch.equal(saved["state_dict"][f"{net}.{name}"], weights)
     assert saved["ganctl"]["nimg"] == 64 * STEPS
 

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def generator(family: str, resolution: int, num_classes: int = 10) -> nn.Module:
-    """Random weights, and BatchNorm statistics of a few passes."""
+    """Random weights, BatchNorm statistics of a few passes, pixels of many levels."""
     torch.manual_seed(0)
     G: nn.Module
     if family == "mlp":
@@ -23,6 +23,8 @@ def generator(family: str, resolution: int, num_classes: int = 10) -> nn.Module:
         G = dcgan.Generator(LATENT_DIM, num_classes, 1, resolution, width=8)
     G.train()
     with torch.no_grad():
+        layers = [m for m in G.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
+        layers[-1].weight.mul_(8)
         for _ in range(10):
             G(2 * torch.randn(32, LATENT_DIM) + 0.5, torch.randint(max(num_classes, 1), (32,)))
     return G
@@ -44,7 +46,7 @@ def test_same_bytes_whatever_the_company(family: str, resolution: int) -> None:
     assert together.dtype == torch.uint8
     assert together.shape == (N, 1, resolution, resolution)
     assert together.unique(dim=0).shape[0] == N
-    assert together.float().std() > 5
+    assert together.float().std() > 10
 
     # on its own, at another place, in the opposite order, among others of its batch, twice
     for k in (0, 1, MICRO_BATCH - 1, MICRO_BATCH, N - 1):
