@@ -23,20 +23,32 @@ if TYPE_CHECKING:
 
     from ganctl.evaluate import Report
 
+
+def _examples(*commands: str) -> str:
+    """The end of a help text; \\b keeps its lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Train, sample and honestly evaluate class-conditional GANs.",
-    epilog="Examples: ganctl train +experiment=quick; ganctl sample --label 5 --n 64; "
-    "ganctl eval --ckpt last.ckpt",
+    epilog=_examples(
+        "ganctl train +experiment=quick",
+        "ganctl sample --label 5 --n 64",
+        "ganctl eval --ckpt last.ckpt",
+    ),
 )
 data_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Get the data sets.",
-    epilog="Examples: ganctl data fetch mnist; ganctl data fetch inception",
+    epilog=_examples(
+        "ganctl data fetch mnist",
+        "ganctl data fetch inception",
+    ),
 )
 app.add_typer(data_app, name="data")
 
@@ -94,9 +106,11 @@ def _root(
 
 
 @app.command(
-    epilog="Examples: ganctl train +experiment=quick; "
-    "ganctl train experiment=dcgan model.lr=1e-4 trainer.max_epochs=20; "
-    "ganctl train data=fashion model=mlp loss=hinge trainer=ddp"
+    epilog=_examples(
+        "ganctl train +experiment=quick",
+        "ganctl train experiment=dcgan model.lr=1e-4 trainer.max_epochs=20",
+        "ganctl train data=fashion model=mlp loss=hinge trainer=ddp",
+    ),
 )
 @_verb
 def train(
@@ -125,8 +139,11 @@ def train(
 
 
 @app.command(
-    epilog="Examples: ganctl sample --label 5 --n 64; ganctl sample --label 0-9 --n 8 --out grid.png; "
-    "ganctl sample --ckpt best.ckpt --label 1,3,5 --seeds 0,4-6 --outdir pictures"
+    epilog=_examples(
+        "ganctl sample --label 5 --n 64",
+        "ganctl sample --label 0-9 --n 8 --out grid.png",
+        "ganctl sample --ckpt best.ckpt --label 1,3,5 --seeds 0,4-6 --outdir pictures",
+    ),
 )
 @_verb
 def sample(
@@ -181,8 +198,11 @@ def sample(
 
 @app.command(
     "eval",
-    epilog="Examples: ganctl eval --ckpt last.ckpt; ganctl eval --ckpt best.ckpt --n 2000 --json; "
-    "ganctl eval --features inception --n 10000",
+    epilog=_examples(
+        "ganctl eval --ckpt last.ckpt",
+        "ganctl eval --ckpt best.ckpt --n 2000 --json",
+        "ganctl eval --features inception --n 10000",
+    ),
 )
 @_verb
 def eval_(
@@ -229,7 +249,12 @@ def eval_(
     _note(f"report {target}")
 
 
-@data_app.command(epilog="Examples: ganctl data fetch mnist; ganctl data fetch inception")
+@data_app.command(
+    epilog=_examples(
+        "ganctl data fetch mnist",
+        "ganctl data fetch inception",
+    ),
+)
 @_verb
 def fetch(
     name: Annotated[str, typer.Argument(help="mnist, fashion, digits, or inception (weights of the FID).")],
