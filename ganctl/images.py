@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -87,6 +88,11 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, str] | None = 
     for key, value in (text or {}).items():
         info.add_text(key, value)
     write_atomically(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
+
+
+def file_name(label: str) -> str:
+    """A label as part of a file name. Names come from checkpoints: they must not leave the folder."""
+    return re.sub(r"[^\w-]", "_", label)
 
 
 def require_writable(path: Path) -> None:

@@ -112,8 +112,7 @@ def write_singles(
     """One PNG an image: `<label name>_seed<seed>.png`."""
     pairs = [(y, s) for y in labels for s in seeds]
     for (y, s), image in zip(pairs, pixels, strict=True):
-        # Names come from the checkpoint: they must not leave the folder.
-        name = re.sub(r"[^\w-]", "_", snapshot.facts.label_names[y])
+        name = images.file_name(snapshot.facts.label_names[y])
         target = outdir / f"{name}_seed{s:06d}.png"
         images.save_png(images.to_pil(image), target, provenance(snapshot, [y], [s]))
 

@@ -15,8 +15,8 @@ TIERS = (
     ("cli",),
     ("train", "sample", "evaluate"),
     ("gan", "callbacks", "runs", "checkpoint", "loggers", "wandb_logger", "comet_logger"),
-    ("networks", "data", "metrics", "generate"),
-    ("losses", "ema", "latents", "images", "fetch", "progress", "config", "logger_config"),
+    ("networks", "data", "metrics", "generate", "inputs"),
+    ("losses", "ema", "latents", "images", "pngs", "npz", "fetch", "progress", "config", "logger_config"),
     ("errors",),
 )
 HEIGHT = {name: len(TIERS) - i for i, tier in enumerate(TIERS) for name in tier}

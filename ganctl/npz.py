@@ -1,0 +1,75 @@
+"""Arrays out of an `.npz` of strangers: no pickles, and no memory before the header is believed."""
+
+from __future__ import annotations
+
+import zipfile
+from math import prod
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ganctl.errors import UsageError
+
+MAX_BYTES = 4 << 30  # of one array
+_DEFLATE_RATIO = 1032  # nothing deflated unpacks to more than this many times its size
+
+
+def read(path: Path, names: tuple[str, ...]) -> list[np.ndarray | None]:
+    """The arrays of these names, loaded whole, None for one that is not there.
+
+    Raises:
+        UsageError: the file is damaged, or an array is too large or made of pickled objects.
+        OSError: the file cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [_member(archive, path, name) for name in names]
+    except (UsageError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        # A damaged archive surfaces as any of a dozen exception types of zipfile, zlib, numpy and tokenize.
+        raise UsageError(f"{path} is damaged or not an .npz", "write it again with numpy.savez") from error
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray | None:
+    """The header is read first: it must agree with the member's size, and that with the file's, so that no
+    small file can ask for a large array."""
+    try:
+        member = archive.getinfo(f"{name}.npy")
+    except KeyError:
+        return None
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UsageError(f"{path} is packed in an unusual way", "write it with numpy.savez_compressed")
+    with archive.open(member) as handle:
+        shape, dtype = _header(handle)
+        if dtype.hasobject:
+            raise UsageError(
+                f"{name} in {path} holds pickled objects, which are never loaded",
+                "write a plain array of numbers",
+            )
+        wanted = prod(shape) * dtype.itemsize
+        if wanted > MAX_BYTES:
+            raise UsageError(
+                f"{name} in {path} would take {wanted / 2**30:.3g} GiB, more than {MAX_BYTES / 2**30:.3g}",
+                "give a folder of PNGs, which is read batch by batch",
+            )
+        possible = path.stat().st_size * _DEFLATE_RATIO
+        if handle.tell() + wanted != member.file_size or member.file_size > possible:
+            raise ValueError("the header asks for more or less than the file has")
+    with archive.open(member) as handle:
+        array: np.ndarray = np.lib.format.read_array(handle, allow_pickle=False)
+        handle.read(1)  # at the end of the member its checksum is compared
+    return array
+
+
+def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(handle)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"unknown version {version}")
+    first = version == (1, 0)
+    read_rest = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_rest(handle)
+    if any(size < 0 for size in shape):
+        raise ValueError("negative size")
+    return shape, dtype

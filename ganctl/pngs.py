@@ -1,0 +1,120 @@
+"""PNG files of strangers: what each is, told by its header before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ganctl.errors import UsageError
+
+MAX_RESOLUTION = 4096
+MAX_PNG_BYTES = 64 << 20
+
+_START = b"\x89PNG\r\n\x1a\n"
+_KINDS = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}  # colour types of the PNG header
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Channels (1: grey, 3: RGB), height and width of an 8-bit image."""
+
+    channels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height} × {self.width} {'grey' if self.channels == 1 else 'RGB'}"
+
+
+def read(file: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        UsageError: it cannot be read, or is larger than any image we take.
+    """
+    try:
+        with open(file, "rb") as handle:
+            content = handle.read(MAX_PNG_BYTES + 1)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {file}: {error.strerror}", "make it readable, or take it out"
+        ) from error
+    if len(content) > MAX_PNG_BYTES:
+        raise UsageError(f"{file} has more than {MAX_PNG_BYTES >> 20} MiB", "give smaller images")
+    return content
+
+
+def check(file: Path, content: bytes) -> tuple[Shape, str | None]:
+    """Everything but the pixels: the header, the checksums of all chunks, and our own text.
+
+    Returns:
+        The shape, and the label that `ganctl sample` wrote into it.
+
+    Raises:
+        UsageError: it is damaged, of a mode we don't take, or a sheet of several images.
+    """
+    shape = _header(file, content)
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            info = dict(picture.info)
+            picture.verify()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise _damaged(file) from error
+    if "transparency" in info:
+        raise UsageError(f"{file} has a transparent colour", "convert it to RGB or grey without transparency")
+    label, seed = info.get("ganctl:label"), info.get("ganctl:seed")
+    if any(isinstance(text, str) and "," in text for text in (label, seed)):
+        raise UsageError(
+            f"{file} is a sheet of several images", "write single ones with ganctl sample --outdir"
+        )
+    return shape, label if isinstance(label, str) and re.fullmatch(r"[0-9]{1,9}", label) else None
+
+
+def decode(file: Path, shape: Shape) -> Tensor:
+    """(C, H, W) uint8.
+
+    Raises:
+        UsageError: it cannot be decoded, or is not of that shape.
+    """
+    content = read(file)
+    if _header(file, content) != shape:
+        raise UsageError(f"{file} is no longer {shape}", "leave the folder alone while it is read")
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            pixels = np.array(picture)
+    except (OSError, SyntaxError, ValueError, zlib.error) as error:
+        raise _damaged(file) from error
+    return torch.from_numpy(pixels).reshape(shape.height, shape.width, shape.channels).permute(2, 0, 1)
+
+
+def require_square(file: Path, height: int, width: int) -> None:
+    """Raises `UsageError` for images that no generator of ours could have drawn."""
+    if not 1 <= height == width <= MAX_RESOLUTION:
+        raise UsageError(
+            f"{file} has images of {height} × {width} pixels",
+            f"give square images of {MAX_RESOLUTION} × {MAX_RESOLUTION} at most",
+        )
+
+
+def _header(file: Path, content: bytes) -> Shape:
+    if len(content) < 26 or not content.startswith(_START) or content[12:16] != b"IHDR":
+        raise _damaged(file)
+    width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
+    if depth != 8 or colour not in (0, 2):
+        kind = _KINDS.get(colour, f"{depth}-bit pixels")
+        raise UsageError(f"{file} has {kind}", "convert it to 8-bit RGB or grey (PIL: convert('RGB') or 'L')")
+    require_square(file, height, width)
+    return Shape(1 if colour == 0 else 3, height, width)
+
+
+def _damaged(file: Path) -> UsageError:
+    return UsageError(f"{file} is damaged or not a PNG", "write it again, or take it out of the folder")
