@@ -1,0 +1,273 @@
+"""Kept statistics: what comes back is what went in, or it is computed anew."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from ganctl.errors import GanctlError, UsageError
+from ganctl.metrics.cache import cached, entry_path, load_statistics, save_statistics
+from ganctl.metrics.extract import Extracted
+from ganctl.metrics.frechet import Moments
+
+KEY = {"data": "a" * 64, "split": "test", "n": 40, "seed": 0, "extractor": "b" * 64, "kind": "features"}
+
+
+def statistics(seed: int = 0, features: bool = True, logits: bool = True) -> Extracted:
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(40, 6, generator=generator), torch.randn(40, 3, generator=generator)
+    return Extracted(Moments.of(x), y if logits else None, x if features else None)
+
+
+def same(a: Extracted, b: Extracted) -> bool:
+    pairs = [(a.moments.count, b.moments.count), (a.moments.total, b.moments.total)]
+    pairs += [(a.moments.outer, b.moments.outer)]
+    kept = [(x, y) for x, y in ((a.logits, b.logits), (a.features, b.features)) if x is not y]
+    return all(
+        x is not None and y is not None and x.dtype == y.dtype and torch.equal(x, y) for x, y in pairs + kept
+    )
+
+
+class Computation:
+    """Counts how often it was asked."""
+
+    def __init__(self, result: Extracted) -> None:
+        self.result = result
+        self.calls = 0
+
+    def __call__(self) -> Extracted:
+        self.calls += 1
+        return self.result
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The program's log, also after a command has taken it over."""
+    logger = logging.getLogger("ganctl")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize("features", [True, False])
+@pytest.mark.parametrize("logits", [True, False])
+def test_the_second_time_nothing_is_computed(features: bool, logits: bool) -> None:
+    first = Computation(statistics(0, features, logits))
+    second = Computation(statistics(1))
+    assert cached(KEY, first) is first.result
+    back = cached(dict(reversed(KEY.items())), second)
+    assert (first.calls, second.calls) == (1, 0)
+    assert same(back, first.result)
+    assert (back.features is None, back.logits is None) == (not features, not logits)
+    assert back.frechet_distance(first.result) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("part", KEY)
+def test_every_part_of_the_key_counts(part: str) -> None:
+    cached(KEY, lambda: statistics(0))
+    other = Computation(statistics(1))
+    assert cached(KEY | {part: "other"}, other) is other.result
+    assert cached({k: v for k, v in KEY.items() if k != part}, other) is other.result
+    assert other.calls == 2
+    assert same(cached(KEY, other), statistics(0))
+
+
+def test_without_use_nothing_is_read_or_written() -> None:
+    computation = Computation(statistics(0))
+    cached(KEY, computation, use=False)
+    assert not entry_path(KEY).exists()
+    cached(KEY, lambda: statistics(1))
+    assert cached(KEY, computation, use=False) is computation.result
+    assert computation.calls == 2
+    assert same(cached(KEY, computation), statistics(1))
+
+
+def edit(path: Path, note: dict | None = None, **tensors: np.ndarray | None) -> None:
+    """Writes the file again with other tensors (None: without) or another note; the checksum stays."""
+    kept = load_file(path) | tensors
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    metadata = json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"]
+    metadata = {"ganctl": json.dumps(json.loads(metadata["ganctl"]) | (note or {}))}
+    save_file({name: t for name, t in kept.items() if t is not None}, path, metadata)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "empty": lambda p: p.write_bytes(b""),
+    "other": lambda p: p.write_bytes(b"no statistics at all"),
+    "cut": cut,
+    "bit": flip,
+    "claims": lambda p: p.write_bytes((1 << 60).to_bytes(8, "little") + p.read_bytes()[8:]),
+    "no moments": lambda p: edit(p, total=None),
+    "strange tensor": lambda p: edit(p, more=np.zeros(3, np.float32)),
+    "dtype": lambda p: edit(p, features=np.zeros((40, 6))),
+    "width": lambda p: edit(p, outer=np.zeros((6, 5))),
+    "logits": lambda p: edit(p, logits=np.zeros(40, np.float32)),
+    "too wide": lambda p: edit(p, logits=np.zeros((1, 20_000), np.float32)),
+    "values": lambda p: edit(p, total=np.ones(6)),
+    "format": lambda p: edit(p, {"format": 99}),
+    "no key": lambda p: edit(p, {"key": "no key"}),
+    "no note": lambda p: save_file(load_file(p), p, {}),
+    "folder": lambda p: (p.unlink(), p.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_computed_anew_and_kept(damage: str, lines: pytest.LogCaptureFixture) -> None:
+    path = entry_path(KEY)
+    cached(KEY, lambda: statistics(0))
+    DAMAGES[damage](path)
+    with pytest.raises(UsageError, match=path.name):
+        load_statistics(path)
+    again = Computation(statistics(0))
+    assert cached(KEY, again) is again.result
+    assert again.calls == 1
+    assert "anew" in lines.text
+    if damage != "folder":
+        assert same(cached(KEY, again), again.result)
+        assert again.calls == 1
+
+
+@pytest.mark.parametrize("damage", ["no moments", "strange tensor", "dtype", "width", "logits", "too wide"])
+def test_foreign_tensors_are_refused_before_they_are_read(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_statistics(path, statistics(), KEY)
+    DAMAGES[damage](path)
+    monkeypatch.setattr("ganctl.metrics.cache._digest", lambda t: pytest.fail("tensors were read"))
+    with pytest.raises(UsageError, match="other tensors"):
+        load_statistics(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "count"),
+    [
+        ({"total": np.full(6, np.nan)}, 40.0),
+        ({"features": np.full((40, 6), np.inf, np.float32)}, 40.0),
+        ({}, 39.0),
+        ({}, 0.0),
+    ],
+    ids=["NaN", "infinite", "count", "none"],
+)
+def test_impossible_values_are_refused_also_with_a_checksum(
+    tmp_path: Path, tensors: dict[str, np.ndarray], count: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_statistics(path, statistics(), KEY)
+    edit(path, {"sha256": "0" * 64}, count=np.array(count), **tensors)
+    monkeypatch.setattr("ganctl.metrics.cache._digest", lambda t: "0" * 64)
+    with pytest.raises(UsageError, match="impossible"):
+        load_statistics(path)
+
+
+def test_an_entry_under_a_foreign_name_is_not_believed(lines: pytest.LogCaptureFixture) -> None:
+    cached(KEY, lambda: statistics(0))
+    other = KEY | {"n": 41}
+    entry_path(KEY).rename(entry_path(other))
+    again = Computation(statistics(1))
+    assert cached(other, again) is again.result
+    assert "other images" in lines.text
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("GANCTL_CACHE_DIR", str(tmp_path / "file"))
+    computation = Computation(statistics(0))
+    assert cached(KEY, computation) is computation.result
+    assert "not kept" in lines.text
+
+
+def test_infinite_statistics_are_returned_but_not_kept(lines: pytest.LogCaptureFixture) -> None:
+    bad = replace(statistics(0), logits=torch.full((40, 3), torch.inf))
+    assert cached(KEY, lambda: bad) is bad
+    assert "not finite" in lines.text
+    assert not entry_path(KEY).exists()
+    with pytest.raises(GanctlError, match="finite"):
+        save_statistics(Path("nowhere.safetensors"), bad, KEY)
+
+
+def test_a_file_of_the_user_comes_back_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "real.safetensors"
+    save_statistics(path, statistics(), KEY)
+    back, key = load_statistics(path)
+    assert same(back, statistics())
+    assert key == KEY
+    assert [p.name for p in tmp_path.iterdir()] == ["real.safetensors"]
+    first = path.read_bytes()
+    save_statistics(path, statistics(), KEY)
+    assert path.read_bytes() == first
+
+
+def test_a_missing_file_of_the_user_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.safetensors: No such file"):
+        load_statistics(tmp_path / "nowhere.safetensors")
+
+
+def test_a_view_is_written_as_its_values(tmp_path: Path) -> None:
+    x = torch.randn(6, 40, generator=torch.Generator().manual_seed(0)).T
+    save_statistics(tmp_path / "a.safetensors", Extracted(Moments.of(x), None, x), KEY)
+    back, _ = load_statistics(tmp_path / "a.safetensors")
+    assert back.features is not None
+    assert torch.equal(back.features, x)
+
+
+@pytest.mark.slow
+def test_two_processes_may_write_the_same_entry() -> None:
+    program = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from ganctl.metrics import cache\n"
+        "from ganctl.metrics.extract import Extracted\n"
+        "from ganctl.metrics.frechet import Moments\n"
+        "x = torch.arange(60000.).reshape(1000, 60) % 7\n"
+        "print('ready', flush=True); input()\n"
+        "for i in range(60):\n"
+        "    path = cache.entry_path({'n': i % 3})\n"
+        "    cache.save_statistics(path, Extracted(Moments.of(x), None, x), {'n': i % 3})\n"
+        "    back, key = cache.load_statistics(path)\n"
+        "    assert key == {'n': i % 3} and torch.equal(back.features, x)\n"
+        "print('done')\n"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in both:
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (0, "done\n", "")
+    folder = entry_path({"n": 0}).parent
+    assert sorted(folder.iterdir()) == sorted(entry_path({"n": n}) for n in range(3))
