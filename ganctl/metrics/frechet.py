@@ -104,11 +104,7 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
         shapes = ", ".join(str(tuple(t.shape)) for t in (mean1, cov1, mean2, cov2))
         raise ValueError(f"means must be (d,) and covariances (d, d) with one d, got {shapes}")
     mean1, cov1, mean2, cov2 = (t.double() for t in (mean1, cov1, mean2, cov2))
-    if not all(bool(t.isfinite().all()) for t in (mean1, cov1, mean2, cov2)):
-        raise GanctlError(
-            "the features are not finite, so they have no Fréchet distance",
-            "look at the images: the generator may have diverged",
-        )
+    _require_finite(mean1, cov1, mean2, cov2)
     factor, failed = torch.linalg.cholesky_ex(cov1)
     if failed:
         values, vectors = torch.linalg.eigh(cov1)
@@ -116,3 +112,35 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
     roots = torch.linalg.eigvalsh(factor.T @ cov2 @ factor).clamp_min(0).sqrt()
     shift = (mean1 - mean2).square().sum()
     return max(0.0, float(shift + cov1.trace() + cov2.trace() - 2 * roots.sum()))
+
+
+def frechet_distance_of_features(x: Tensor, y: Tensor) -> float:
+    """`frechet_distance` of features (N, d) and (M, d); with fewer than d of them, without (d, d) matrices.
+
+    With C1 = Xᵀ X / (N - 1) and C2 = Yᵀ Y / (M - 1), X and Y the features less their means, the roots of the
+    eigenvalues of C1 C2 are the singular values of X Yᵀ / ((N - 1)(M - 1))^½: an (N, M) matrix.
+
+    Raises:
+        GanctlError: the features are not finite.
+        ValueError: fewer than two features, or widths differ.
+    """
+    if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
+        raise ValueError(f"features must be (N, d), at least two, got {tuple(x.shape)} and {tuple(y.shape)}")
+    if max(len(x), len(y)) >= x.shape[1]:
+        a, b = Moments.of(x), Moments.of(y)
+        return frechet_distance(a.mean, a.cov, b.mean, b.cov)
+    x, y = x.cpu().double(), y.cpu().double()
+    _require_finite(x, y)
+    mean1, mean2 = x.mean(dim=0), y.mean(dim=0)
+    x, y = (x - mean1) / (len(x) - 1) ** 0.5, (y - mean2) / (len(y) - 1) ** 0.5
+    roots = torch.linalg.svdvals(x @ y.T)
+    shift = (mean1 - mean2).square().sum()
+    return max(0.0, float(shift + x.square().sum() + y.square().sum() - 2 * roots.sum()))
+
+
+def _require_finite(*values: Tensor) -> None:
+    if not all(bool(t.isfinite().all()) for t in values):
+        raise GanctlError(
+            "the features are not finite, so they have no Fréchet distance",
+            "look at the images: the generator may have diverged",
+        )
