@@ -283,16 +283,18 @@ def _table(report: Report) -> str:
         if metric.value is None:
             lines.append(f"{name:<18} {'-':>10} {'-':>10}   {metric.reason}")
         else:
-            std = f"   ± {metric.std:.2g}" if metric.std is not None else ""
+            spread = metric.subset_std if metric.std is None else metric.std
+            std = f"   ± {spread:.2g}" if spread is not None else ""
             lines.append(f"{name:<18} {metric.value:>10.4g} {metric.floor:>10.4g}{std}")
     if report.confusion is not None:
         per_class = report.to_dict()["per_class"]
         shown = "  ".join(f"{label} {scores['accuracy']:.1%}" for label, scores in per_class.items())
         lines.append(f"label accuracy by class: {shown}")
     p = report.protocol
+    extractors = ", ".join(f"{name} {stamp['sha256'][:8]}" for name, stamp in p["extractors"].items())
     lines.append(
-        f"{p['num_gen']} images, {p['real']}; {p['extractor']} {p['extractor_sha256'][:8]}, "
-        f"seed {p['seed']}, {p['weights']} weights, {p['seconds']} s on {p['device']}"
+        f"{p['num_gen']} images, {p['real']}; {extractors}, "
+        f"seed {p['seed']}, {p['weights']} weights, {p['timings']['total']} s on {p['device']}"
     )
     return "\n".join(lines)
 

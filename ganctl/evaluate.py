@@ -10,13 +10,12 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ganctl import __version__, data, generate, progress
@@ -28,74 +27,11 @@ from ganctl.metrics.extract import Extracted, extract, in_batches
 from ganctl.metrics.features import ClassifierExtractor, Extractor, InceptionExtractor
 from ganctl.metrics.inception_score import inception_score
 from ganctl.metrics.kernel import kernel_distance
+from ganctl.report import Metric, Report
 
 log = logging.getLogger("ganctl")
 
-SCHEMA_VERSION = 1
 SUBSET_SEED = 2020  # of KID's subsets and IS's splits: torch-fidelity's, so that the numbers can be compared
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One row of a report.
-
-    Args:
-        value: of the generated images; None where it could not be computed.
-        floor: of real training images in their place (for an accuracy or IS: of real test images).
-        std: over subsets or splits, for the metrics that have them.
-        reason: why there is no value.
-    """
-
-    value: float | None
-    floor: float | None
-    std: float | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `ganctl eval` found.
-
-    Args:
-        metrics: by name; the name tells the extractor.
-        protocol: all that the numbers depend on.
-        confusion: (K, K) counts, row = wanted label, column = recognised; None without a classifier.
-        label_names: of the K labels.
-    """
-
-    metrics: dict[str, Metric]
-    protocol: dict[str, Any]
-    confusion: Tensor | None = None
-    label_names: tuple[str, ...] = field(default_factory=tuple)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As written to JSON."""
-        rows = {
-            name: {k: v for k, v in vars(m).items() if v is not None or k in ("value", "floor")}
-            for name, m in self.metrics.items()
-        }
-        out: dict[str, Any] = {"schema": SCHEMA_VERSION, "metrics": rows, "protocol": self.protocol}
-        if self.confusion is not None:
-            scores = confusion.class_scores(self.confusion)
-            out["per_class"] = {
-                name: {
-                    "accuracy": float(scores.recall[k]),
-                    "precision": float(scores.precision[k]),
-                    "f1": float(scores.f1[k]),
-                }
-                for k, name in enumerate(self.label_names)
-            }
-            out["confusion"] = self.confusion.tolist()
-        return out
-
-    def pictures(self) -> dict[str, Image.Image]:
-        """Confusion matrix and scores of each class, where a classifier looked at the images."""
-        if self.confusion is None:
-            return {}
-        return {
-            "confusion": confusion.confusion_figure(self.confusion, self.label_names),
-            "class_scores": confusion.class_scores_figure(self.confusion, self.label_names),
-        }
 
 
 @dataclass(frozen=True)
@@ -144,11 +80,9 @@ def evaluate(
         "num_gen": num_gen,
         "labels": "in the proportions of the training set",
         "seed": seed,
-        "is_splits": min(10, num_gen),
         "weights": "EMA",
         "checkpoint": snapshot.digest,
         "nimg": snapshot.nimg,
-        "precision": "float32 features, float64 statistics",
         "device": device.type,
         "versions": {
             "ganctl": __version__,
@@ -161,7 +95,7 @@ def evaluate(
         report = _by_classifier(sides, dataset, protocol, device)
     else:
         report = _by_inception(sides, protocol, device, inception_path)
-    report.protocol["seconds"] = round(time.perf_counter() - started, 1)
+    report.protocol["timings"] = {"total": round(time.perf_counter() - started, 1)}
     return report
 
 
@@ -204,14 +138,14 @@ def _by_classifier(sides: _Sides, dataset: Dataset, protocol: dict[str, Any], de
     real_matrix = confusion.confusion_matrix(sides.real.labels, real.predicted, num_classes)
     fake_is, real_is = _inception_score(fake), _inception_score(real)
     prefix = loaded.prefix
+    by = extractor.name
+    accuracy, real_accuracy = (confusion.class_scores(m).accuracy for m in (matrix, real_matrix))
     metrics = {
-        "label_accuracy": Metric(
-            confusion.class_scores(matrix).accuracy, confusion.class_scores(real_matrix).accuracy
-        ),
-        f"{prefix}_fd": Metric(fake.frechet_distance(real), floor.frechet_distance(real)),
-        f"{prefix}_is": Metric(fake_is[0], real_is[0], std=fake_is[1]),
+        "label_accuracy": Metric(accuracy, real_accuracy, extractor=by),
+        f"{prefix}_fd": Metric(fake.frechet_distance(real), floor.frechet_distance(real), extractor=by),
+        f"{prefix}_is": _is_row(fake_is, real_is, len(sides.fake_labels), by),
     }
-    protocol |= _stamp(extractor) | {"resize": "none: native size"}
+    protocol["extractors"] = _stamp(extractor, "none: native size")
     return Report(metrics, protocol, matrix, dataset.facts.label_names)
 
 
@@ -231,22 +165,29 @@ def _by_inception(sides: _Sides, protocol: dict[str, Any], device: torch.device,
     assert floor.features is not None
     kid = kernel_distance(fake.features, real.features, np.random.RandomState(SUBSET_SEED))
     kid_floor = kernel_distance(floor.features, real.features, np.random.RandomState(SUBSET_SEED))
+    by = extractor.name
     metrics = {
-        "fid": Metric(fake.frechet_distance(real), floor.frechet_distance(real)),
-        "kid": Metric(kid[0], kid_floor[0], std=kid[1]),
+        "fid": Metric(fake.frechet_distance(real), floor.frechet_distance(real), extractor=by),
+        "kid": Metric(kid[0], kid_floor[0], subset_std=kid[1], extractor=by),
     }
     if extractor.has_logits:
         fake_is, real_is = _inception_score(fake), _inception_score(real)
-        metrics["is_mean"] = Metric(fake_is[0], real_is[0], std=fake_is[1])
+        metrics["is_mean"] = _is_row(fake_is, real_is, len(sides.fake_labels), by)
     else:
         reason = "these Inception weights have no last layer; torch-fidelity's own file has one"
         metrics["is_mean"] = Metric(None, None, reason=reason)
-    protocol |= _stamp(extractor) | {"resize": "TensorFlow bilinear to 299 × 299, inside the extractor"}
+    protocol["extractors"] = _stamp(extractor, "TensorFlow bilinear to 299 × 299, inside the extractor")
     return Report(metrics, protocol)
 
 
-def _stamp(extractor: Extractor) -> dict[str, str]:
-    return {"extractor": extractor.name, "extractor_sha256": extractor.digest}
+def _stamp(extractor: Extractor, resize: str) -> dict[str, dict[str, str]]:
+    precision = "float32 features, float64 statistics"
+    return {extractor.name: {"sha256": extractor.digest, "resize": resize, "precision": precision}}
+
+
+def _is_row(fake: tuple[float, float], real: tuple[float, float], num_gen: int, extractor: str) -> Metric:
+    settings: dict[str, int | float | str] = {"splits": min(10, num_gen)}
+    return Metric(fake[0], real[0], subset_std=fake[1], extractor=extractor, settings=settings)
 
 
 def _extract_all(

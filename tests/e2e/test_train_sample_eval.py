@@ -355,10 +355,11 @@ def test_report(command: Command, trained: SimpleNamespace, here: Path) -> None:
     assert 1 <= inception_score["value"] < inception_score["floor"] <= 10
 
     protocol = report["protocol"]
-    expected = {"extractor", "extractor_sha256", "real", "num_gen", "num_real", "seed", "resize"}
-    expected |= {"precision", "versions", "device", "weights", "nimg", "seconds"}
+    expected = {"real", "num_gen", "num_real", "seed", "versions", "device", "weights", "nimg", "timings"}
     assert expected <= protocol.keys()
-    assert re.fullmatch(r"[0-9a-f]{64}", protocol["extractor_sha256"])
+    (stamp,) = protocol["extractors"].values()
+    assert stamp.keys() == {"sha256", "resize", "precision"}
+    assert re.fullmatch(r"[0-9a-f]{64}", stamp["sha256"])
     assert (protocol["num_gen"], protocol["seed"]) == (250, 0)
     assert protocol["nimg"] == 64 * STEPS
 

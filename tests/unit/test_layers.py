@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parents[2] / "ganctl"
 TIERS = (
     ("__main__",),
     ("cli",),
-    ("train", "sample", "evaluate"),
-    ("gan", "callbacks", "runs", "checkpoint", "loggers", "wandb_logger", "comet_logger"),
+    ("train", "sample", "evaluate", "compare"),
+    ("gan", "callbacks", "runs", "checkpoint", "loggers", "wandb_logger", "comet_logger", "report"),
     ("networks", "data", "metrics", "generate", "inputs"),
     ("losses", "ema", "latents", "images", "pngs", "npz", "fetch", "progress", "config", "logger_config"),
     ("errors",),
