@@ -31,7 +31,8 @@ class Memorisation:
         median_ratio: median over the fakes / median over the test images; well below 1 for copies.
         share_close: of the fakes, those as near to a training image as the nearest 1 % of the test images
             are. `EXPECTED_SHARE` on average for fresh real images, 1 for copies.
-        distances: (P,) float64 ascending, of the P closest pairs.
+        distances: (P,) float64 ascending, of the P closest pairs. Simple images lie closest without being
+            copies (of digits, the ones): the picture shows what a distance means, the share is the verdict.
         fake_index, train_index: (P,) int64, the images of those pairs.
     """
 
