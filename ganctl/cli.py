@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -21,7 +21,9 @@ from ganctl.errors import GanctlError, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from ganctl.evaluate import Report
+    from ganctl.metrics.features import Precision
+    from ganctl.report import Metric, Report
+    from ganctl.sides import Fakes
 
 
 def _examples(*commands: str) -> str:
@@ -200,53 +202,134 @@ def sample(
     "eval",
     epilog=_examples(
         "ganctl eval --ckpt last.ckpt",
-        "ganctl eval --ckpt best.ckpt --n 2000 --json",
-        "ganctl eval --features inception --n 10000",
+        "ganctl eval --ckpt best.ckpt --metrics fast --repeats 3",
+        "ganctl eval pictures/ --data mnist --metrics fid,prdc --features inception",
     ),
 )
 @_verb
 def eval_(
+    images: Annotated[
+        Path | None, typer.Argument(help="A folder of PNGs or an .npz to score instead of a checkpoint.")
+    ] = None,
     ckpt: Ckpt = None,
-    n: Annotated[int, typer.Option("--n", help="Images to generate.", min=2)] = 10_000,
-    seed: Annotated[int, typer.Option(help="Seed of the first image; image k has seed + k.", min=0)] = 0,
+    data: Annotated[str | None, typer.Option(help="Real images: mnist, fashion or digits.")] = None,
+    real: Annotated[
+        Path | None, typer.Option(help="Real images: a folder, an .npz, or a statistics file.")
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="default, fast or all; or label_accuracy, fid, is, kid, prdc, fid_infinity, intra_fid, "
+            "modes, memorisation, cas."
+        ),
+    ] = "default",
     features: Annotated[
-        str, typer.Option(help="classifier: label accuracy, FD and IS of our own; inception: FID, KID, IS.")
-    ] = "classifier",
+        str, typer.Option(help="classifier (our own), inception, or a TorchScript file.")
+    ] = "classifier,inception",
+    n: Annotated[
+        int | None, typer.Option("--n", help="Images to generate (10000), or to take of a folder.", min=2)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first image; image k has seed + k.", min=0)] = 0,
+    repeats: Annotated[
+        int, typer.Option(help="Evaluations with other seeds; two or more give an uncertainty.", min=1)
+    ] = 1,
+    precision: Annotated[
+        str, typer.Option(help="Of Inception: float32; bf16 only for monitoring.")
+    ] = "float32",
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep statistics of real images.")] = True,
+    save_real: Annotated[
+        Path | None, typer.Option(help="Write the statistics of the real images, for --real.")
+    ] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder to look for the data set in first.")] = None,
     inception_weights: Annotated[Path | None, typer.Option(help="A file of Inception weights.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The report; by default beside the checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The report; by default beside what was scored.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     device: Device = "auto",
     trust_code: TrustCode = False,
     debug: Debug = False,
 ) -> None:
-    """Score a checkpoint against the official test images, with the score of real images beside it."""
-    if features not in ("classifier", "inception"):
-        raise UsageError(f"there are no features {features!r}", "features are classifier and inception")
-    from ganctl import checkpoint, images, runs
-    from ganctl.evaluate import evaluate
+    """Score a checkpoint or pictures against real images, with the score of real images beside it.
 
-    path = runs.find_checkpoint(ckpt)
-    snapshot = checkpoint.read(path)
-    _note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
-    target = out or path.with_name(f"{path.stem}.{features}.json")
-    images.require_writable(target)
-    report = evaluate(
-        snapshot,
-        _device(device),
-        features=features,
-        num_gen=n,
+    Our own classifier's scores come first, within seconds; then Inception's, where its weights are at hand or
+    can be fetched. Ctrl-C keeps what is finished.
+    """
+    if images is not None and ckpt is not None:
+        raise UsageError("a checkpoint and pictures were given", "give one of them")
+    if data is not None and real is not None:
+        raise UsageError("--data and --real were given", "give one of them")
+    if images is not None and data is None and real is None:
+        raise UsageError("it is not said what to compare with", "add --data mnist, or --real FOLDER")
+    if precision not in ("float32", "bf16"):
+        raise UsageError(f"there is no precision {precision!r}", "precisions are float32 and bf16")
+
+    from ganctl import checkpoint, evaluate, runs, sides
+    from ganctl import data as datasets
+    from ganctl import images as pictures
+
+    request = evaluate.Request(
+        metrics=tuple(part.strip() for part in metrics.split(",")),
+        features=tuple(part.strip() for part in features.split(",")),
         seed=seed,
-        data_root=data_root,
+        repeats=repeats,
+        precision=cast("Precision", precision),
+        use_cache=cache,
         inception_path=inception_weights,
-        trust_code=trust_code,
+        save_real=save_real,
+    )
+    where = _device(device)
+    fakes: Fakes
+    if images is None:
+        path = runs.find_checkpoint(ckpt)
+        snapshot = checkpoint.read(path)
+        _note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
+        target = out or path.with_name(f"{path.stem}.eval.json")
+        fakes = sides.CheckpointFakes(snapshot, n or 10_000, where, trust_code)
+        name = data or snapshot.facts.name
+    else:
+        target = out or images.absolute().with_name(f"{images.absolute().stem}.eval.json")
+        names = datasets.LABEL_NAMES.get(data) if data else None
+        fakes = sides.FileFakes(images, n, seed, names)
+        name = data or ""
+    pictures.require_writable(target)
+    if real is not None:
+        reals = sides.of_path(real, fakes.shape)
+    else:
+        reals = sides.of_dataset(datasets.load(name, data_root, val_size=0), fakes, seed)
+
+    if not as_json:
+        typer.echo(f"{'metric':<20} {'value':>10} {'floor':>10}   real images in the generator's place")
+    report, complete = evaluate.evaluate(
+        fakes, reals, request, where, lambda rows: None if as_json else typer.echo(_rows(rows))
     )
     text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
-    images.write_atomically(target, lambda file: file.write(text.encode()))
-    for name, picture in report.pictures().items():
-        images.save_png(picture, target.with_name(f"{target.stem}.{name}.png"))
-    typer.echo(text if as_json else _table(report))
+    pictures.write_atomically(target, lambda file: file.write(text.encode()))
+    for kind, picture in report.pictures().items():
+        pictures.save_png(picture, target.with_name(f"{target.stem}.{kind}.png"))
+    typer.echo(text if as_json else _footer(report))
     _note(f"report {target}")
+    if not complete:
+        raise typer.Exit(130)
+
+
+@app.command(
+    epilog=_examples(
+        "ganctl compare a.eval.json b.eval.json",
+        "ganctl compare a.eval.json b.eval.json c.eval.json --json",
+    ),
+)
+@_verb
+def compare(
+    reports: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports of ganctl eval.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare what was made differently, marked.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Put reports side by side; say which differences exceed the noise; refuse those of another protocol."""
+    from ganctl.compare import compare_files
+
+    typer.echo(compare_files(reports, force, as_json))
 
 
 @data_app.command(
@@ -277,15 +360,25 @@ def main() -> None:
     app()
 
 
-def _table(report: Report) -> str:
-    lines = [f"{'metric':<18} {'value':>10} {'floor':>10}   real images in the generator's place"]
-    for name, metric in report.metrics.items():
+def _rows(metrics: dict[str, Metric]) -> str:
+    lines = []
+    for name, metric in metrics.items():
         if metric.value is None:
-            lines.append(f"{name:<18} {'-':>10} {'-':>10}   {metric.reason}")
+            lines.append(f"{name:<20} {'-':>10} {'-':>10}   {metric.reason}")
         else:
-            spread = metric.subset_std if metric.std is None else metric.std
-            std = f"   ± {spread:.2g}" if spread is not None else ""
-            lines.append(f"{name:<18} {metric.value:>10.4g} {metric.floor:>10.4g}{std}")
+            floor = "-" if metric.floor is None else f"{metric.floor:.4g}"
+            if metric.std is not None:
+                spread = f"   ± {metric.std:.2g} over {metric.repeats} seeds"
+            elif metric.subset_std is not None:
+                spread = f"   ± {metric.subset_std:.2g} within"
+            else:
+                spread = ""
+            lines.append(f"{name:<20} {metric.value:>10.4g} {floor:>10}{spread}")
+    return "\n".join(lines)
+
+
+def _footer(report: Report) -> str:
+    lines = []
     if report.confusion is not None:
         per_class = report.to_dict()["per_class"]
         shown = "  ".join(f"{label} {scores['accuracy']:.1%}" for label, scores in per_class.items())
@@ -293,8 +386,8 @@ def _table(report: Report) -> str:
     p = report.protocol
     extractors = ", ".join(f"{name} {stamp['sha256'][:8]}" for name, stamp in p["extractors"].items())
     lines.append(
-        f"{p['num_gen']} images, {p['real']}; {extractors}, "
-        f"seed {p['seed']}, {p['weights']} weights, {p['timings']['total']} s on {p['device']}"
+        f"{p['num_gen']} images against {p['data']}: {p['real']}; {extractors or 'pixels'}; "
+        f"seed {p['seed']}; {p['timings']['total']} s on {p['device']}"
     )
     return "\n".join(lines)
 

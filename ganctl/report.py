@@ -164,12 +164,14 @@ class Report:
         protocol: all that the numbers depend on, the fields of `Protocol`.
         confusion: (K, K) counts, row = wanted label, column = recognised; None without a classifier.
         label_names: of the K labels.
+        pairs: a picture of the generated images closest to training images; None where nobody asked.
     """
 
     metrics: dict[str, Metric]
     protocol: dict[str, Any]
     confusion: Tensor | None = None
     label_names: tuple[str, ...] = field(default_factory=tuple)
+    pairs: Image.Image | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As written to JSON."""
@@ -192,10 +194,11 @@ class Report:
         return out
 
     def pictures(self) -> dict[str, Image.Image]:
-        """Confusion matrix and scores of each class, where a classifier looked at the images."""
+        """Confusion matrix and scores of each class, where a classifier looked; the closest pairs."""
+        found = {} if self.pairs is None else {"nearest": self.pairs}
         if self.confusion is None:
-            return {}
-        return {
+            return found
+        return found | {
             "confusion": confusion.confusion_figure(self.confusion, self.label_names),
             "class_scores": confusion.class_scores_figure(self.confusion, self.label_names),
         }
