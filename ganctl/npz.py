@@ -59,7 +59,6 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray | Non
             raise ValueError("the header asks for more or less than the file has")
     with archive.open(member) as handle:
         array: np.ndarray = np.lib.format.read_array(handle, allow_pickle=False)
-        handle.read(1)  # at the end of the member its checksum is compared
     return array
 
 
