@@ -22,7 +22,7 @@ demo: setup ## get MNIST, train two or three minutes on a CPU, sample, evaluate
 	$(BIN)/ganctl train +experiment=quick
 	$(BIN)/ganctl sample --label 5 --n 64 --out demo/five.png
 	$(BIN)/ganctl sample --label all --n 8 --out demo/all.png
-	$(BIN)/ganctl eval --ckpt last.ckpt --out demo/eval.json
+	$(BIN)/ganctl eval --ckpt last.ckpt --metrics fast --out demo/eval.json
 	@echo "pictures: demo/five.png, demo/all.png, demo/eval.confusion.png; grids of every epoch in the run's samples/"
 
 train: setup ## the headline recipe (ARGS="model.lr=1e-4" adds overrides)

@@ -228,7 +228,8 @@ class Checkpoints(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, gan: pl.LightningModule, exception: BaseException) -> None:
         # Other ranks may be gone: a save that waits for them would hang.
-        if isinstance(exception, KeyboardInterrupt) and trainer.world_size == 1 and trainer.training:
+        stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Ctrl-C, SIGTERM
+        if stopped and trainer.world_size == 1 and trainer.training:
             trainer.save_checkpoint(self.run.checkpoint("last.ckpt"))
 
 

@@ -147,9 +147,9 @@ def of_dataset(dataset: Dataset, fakes: Fakes, seed: int) -> Reals:
     return Reals(
         {
             "data": name,
-            "real": f"{len(real)} official test images, chosen at random with the seed",
+            "real": "official test images, chosen at random with the seed",
             "num_real": len(real),
-            "floor": f"{len(floor)} official training images in the generator's place",
+            "floor": f"{'as many' if len(floor) == num else 'all'} official training images",
         },
         _of_images(real, {"data": name, "split": "test", "num": len(real), "seed": seed}),
         floor=_of_images(floor, {"data": name, "split": "train", "num": len(floor), "seed": seed}),
@@ -167,7 +167,7 @@ def of_path(path: Path, shape: tuple[int, int]) -> Reals:
     if path.suffix == ".safetensors":
         extracted, key = load_statistics(path)
         count = int(extracted.moments.count)
-        protocol = {"data": path.name, "real": f"statistics of {count} images", "num_real": count}
+        protocol = {"data": path.name, "real": "statistics of images", "num_real": count}
         return Reals(protocol | {"floor": floor}, None, statistics=(extracted, key))
     images = inputs.open_images(path)
     _require_one_shape(str(path), (images.channels, images.resolution), shape)
@@ -175,7 +175,7 @@ def of_path(path: Path, shape: tuple[int, int]) -> Reals:
     return Reals(
         {
             "data": images.name,
-            "real": f"all {images.num_images} images",
+            "real": "all images",
             "real_sha256": images.digest,
             "num_real": images.num_images,
             "floor": floor,

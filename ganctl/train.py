@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import torch
 import yaml
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ganctl import callbacks, checkpoint, data, loggers, networks, runs
@@ -40,7 +41,7 @@ class RunResult:
 
 
 class InterruptedRunError(GanctlError):
-    """Ctrl-C: the state is saved."""
+    """Ctrl-C or SIGTERM: the state is saved."""
 
     exit_code = 130
 
@@ -83,8 +84,8 @@ def train(cfg: Config) -> RunResult | None:
                 result = _fit(cfg, trainer, gan, dataset, batch_per_device, steps, folder, run_log)
                 exit_code = 0
                 return result
-            except InterruptedRunError:
-                exit_code = InterruptedRunError.exit_code
+            except InterruptedRunError as interrupted:
+                exit_code = interrupted.exit_code
                 raise
             finally:
                 run_log.finish(exit_code)
@@ -133,12 +134,15 @@ def _fit(
     resident = ResidentData(dataset, batch_per_device, cfg.seed)
     try:
         trainer.fit(gan, datamodule=resident)
-    except SystemExit:
-        # Lightning turns Ctrl-C into sys.exit(1).
-        last = folder.checkpoint("last.ckpt")
-        raise InterruptedRunError(
-            f"interrupted after {gan.nimg} images", f"the state so far is in {last}"
-        ) from None
+    except SystemExit as stop:
+        # Lightning turns Ctrl-C into sys.exit(1), and SIGTERM into an exception of its own.
+        interrupted = InterruptedRunError(
+            f"interrupted after {gan.nimg} images",
+            f"the state so far is in {folder.checkpoint('last.ckpt')}",
+        )
+        if isinstance(stop, SIGTERMException):
+            interrupted.exit_code = 128 + signal.SIGTERM
+        raise interrupted from None
     trainer.test(gan, datamodule=resident, verbose=False)
     return RunResult(folder, gan.nimg, dict(scores.latest) if scores else {})
 

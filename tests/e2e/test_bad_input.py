@@ -207,9 +207,30 @@ def test_gpu_trainer_without_a_gpu_is_refused(invoke: Invoke, good: Path, tmp_pa
     assert_refused(invoke("train", *DIGITS, "trainer=gpu"), "gpu", fix="trainer=cpu", folder=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("options", "what", "fix"),
+    [
+        (("nowhere", "--data", "digits"), "nowhere", "folder"),
+        (("folder", "--data", "digits"), "folder", "PNG"),
+        (("folder",), "compare with", "--data"),
+        (("folder", "--ckpt", "good.ckpt"), "a checkpoint and pictures", "one of them"),
+        (("--ckpt", "good.ckpt", "--data", "mnits"), "'mnits'", "did you mean mnist"),
+        (("--ckpt", "good.ckpt", "--real", "good.ckpt"), "good.ckpt", "folder"),
+        (("--ckpt", "good.ckpt", "--real", "no.safetensors"), "no.safetensors", "statistics file"),
+        (("--ckpt", "good.ckpt", "--metrics", "fidd"), "'fidd'", "did you mean fid"),
+        (("--ckpt", "good.ckpt", "--precision", "fp8"), "'fp8'", "bf16"),
+    ],
+)
+def test_evaluation_that_makes_no_sense_is_refused(
+    invoke: Invoke, good: Path, tmp_path: Path, options: tuple[str, ...], what: str, fix: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    assert_refused(invoke("eval", *options), what, fix=fix)
+
+
 def test_features_are_refused(invoke: Invoke, good: Path) -> None:
     result = invoke("eval", "--ckpt", "good.ckpt", "--features", "vgg")
-    assert_refused(result, "'vgg'", fix="classifier and inception")
+    assert_refused(result, "'vgg'", fix="classifier, inception")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +265,7 @@ def test_unknown_data_set_is_refused(invoke: Invoke) -> None:
         ("sample", "--n", "1", "--outdir", "good.ckpt"),
         ("sample", "--n", "1", "--outdir", "good.ckpt/deep"),
         ("sample", "--n", "1", "--out", "folder"),
-        ("eval", "--n", "20", "--out", "good.ckpt/x.json"),
+        ("eval", "--n", "20", "--features", "classifier", "--out", "good.ckpt/x.json"),
     ],
 )
 def test_unwritable_output_is_refused(invoke: Invoke, good: Path, tmp_path: Path, args: tuple[str]) -> None:

@@ -337,9 +337,13 @@ def test_checkpoint_alone_is_enough(
 
 # -- eval --------------------------------------------------------------------------------------------------
 
+OURS = ("--features", "classifier")  # Inception would be fetched
+
 
 def test_report(command: Command, trained: SimpleNamespace, here: Path) -> None:
-    done = command("eval", "--ckpt", str(trained.run), "--n", "250", "--json", "--out", "r.json", cwd=here)
+    done = command(
+        "eval", "--ckpt", str(trained.run), "--n", "250", "--json", *OURS, "--out", "r.json", cwd=here
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report == json.loads((here / "r.json").read_text())
@@ -376,11 +380,32 @@ def test_report(command: Command, trained: SimpleNamespace, here: Path) -> None:
 def test_evaluating_again_gives_the_same_numbers(invoke: Invoke, here: Path) -> None:
     reports = []
     for out, seed in (("a.json", "3"), ("b.json", "3"), ("c.json", "4")):
-        done = invoke("eval", "--n", "100", "--seed", seed, "--out", out)
+        done = invoke("eval", "--n", "100", "--seed", seed, *OURS, "--out", out)
         assert done.exit_code == 0, done.stderr
         assert "label_accuracy" in done.stdout  # a table, not JSON
         reports.append(json.loads((here / out).read_text())["metrics"])
     assert reports[0] == reports[1] != reports[2]
+
+
+def test_pictures_are_scored_and_compared(invoke: Invoke, trained: SimpleNamespace, here: Path) -> None:
+    """The same images by way of a folder of PNGs: the same label accuracy, the same distance."""
+    drawn = invoke("sample", "--ckpt", str(trained.run), "--label", "all", "--n", "12", "--outdir", "fakes")
+    assert drawn.exit_code == 0, drawn.stderr
+    for out in ("a.json", "b.json"):
+        done = invoke("eval", "fakes", "--data", "digits", *OURS, "--out", out)
+        assert done.exit_code == 0, done.stderr
+    report = json.loads((here / "a.json").read_text())
+    assert report["protocol"]["num_gen"] == 120
+    assert sum(map(sum, report["confusion"])) == 120
+    compared = invoke("compare", "a.json", "b.json")
+    assert compared.exit_code == 0, compared.stderr
+    assert "digit_fd" in compared.stdout
+    other = invoke("eval", "fakes", "--data", "digits", *OURS, "--n", "60", "--out", "c.json")
+    assert other.exit_code == 0, other.stderr
+    refused = invoke("compare", "a.json", "c.json")
+    assert refused.exit_code == 2
+    assert "num_real is 120 in a, 60 in c" in refused.stderr
+    assert invoke("compare", "a.json", "c.json", "--force").exit_code == 0
 
 
 # -- which run ---------------------------------------------------------------------------------------------

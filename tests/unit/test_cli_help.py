@@ -12,7 +12,7 @@ import pytest
 # Not pydantic: newer Typers import it themselves, an empty app's help included.
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "wandb")
 HEAVY += ("numpy", "PIL", "matplotlib", "torchmetrics", "tqdm")
-VERBS = (("train",), ("sample",), ("eval",), ("data", "fetch"))
+VERBS = (("train",), ("sample",), ("eval",), ("compare",), ("data", "fetch"))
 
 # Calls the app in a fresh interpreter and says on stderr what that imported.
 PROBE = f"""
