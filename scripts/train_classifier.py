@@ -214,7 +214,8 @@ def main() -> None:
         f"weight decay {WEIGHT_DECAY:g}, label smoothing {LABEL_SMOOTHING:g}, augmentation "
         f"`{recipe.augmentation}`, weights averaged with decay {EMA_DECAY:g}, bfloat16 autocast, "
         f"seed {SEED}; BatchNorm folded at the end",
-        "choices": "none by test images: a fixed length, the last averaged weights, test images scored once",
+        "choices": "none by test images: a fixed length and the last averaged weights; "
+        "test images are scored after the training",
         "data licence": recipe.licence,
     }
     path.with_suffix(".md").write_text(card(facts, per_class, recipe.prefix))
