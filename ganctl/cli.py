@@ -386,8 +386,8 @@ def _footer(report: Report) -> str:
     p = report.protocol
     extractors = ", ".join(f"{name} {stamp['sha256'][:8]}" for name, stamp in p["extractors"].items())
     lines.append(
-        f"{p['num_gen']} images against {p['num_real']} of {p['data']}: {p['real']}; {extractors or 'pixels'}; "
-        f"seed {p['seed']}; {p['timings']['total']} s on {p['device']}"
+        f"{p['num_gen']} images against {p['num_real']} of {p['data']}: {p['real']}; "
+        f"{extractors or 'pixels'}; seed {p['seed']}; {p['timings']['total']} s on {p['device']}"
     )
     return "\n".join(lines)
 
