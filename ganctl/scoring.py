@@ -1,0 +1,314 @@
+"""The scores themselves: what was asked for, computed part by part, each value beside its floor."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ganctl import progress
+from ganctl.data.dataset import Dataset
+from ganctl.errors import GanctlError, UsageError, nearest
+from ganctl.metrics import catalogue, classifier, confusion, inception_weights
+from ganctl.metrics.cache import cached, save_statistics
+from ganctl.metrics.cas import RECIPE, classification_accuracy
+from ganctl.metrics.catalogue import Rows, Score, Seen, Value, row_name
+from ganctl.metrics.extract import Extracted, extract
+from ganctl.metrics.features import (
+    ClassifierExtractor,
+    Extractor,
+    InceptionExtractor,
+    Precision,
+    ScriptExtractor,
+)
+from ganctl.metrics.memorisation import EXPECTED_SHARE, memorisation, pairs_figure
+from ganctl.report import Metric
+from ganctl.sides import Fakes, Reals, Side
+
+log = logging.getLogger("ganctl")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compute.
+
+    Args:
+        metrics: names of `catalogue.NAMES`, or one of `catalogue.GROUPS`.
+        features: extractors in this order: `classifier`, `inception`, or the path of a TorchScript file.
+        seed: of the first generated image, and of the choice of real ones.
+        repeats: evaluations with other generated images, at least 1; two or more give an uncertainty.
+        precision: of Inception.
+        use_cache: keep statistics of real images on disk for next time.
+        inception_path: a file of Inception weights; otherwise the known places, then a download.
+        save_real: a file for the statistics of the real images under the one extractor of `features`.
+    """
+
+    metrics: tuple[str, ...] = ("default",)
+    features: tuple[str, ...] = ("classifier", "inception")
+    seed: int = 0
+    repeats: int = 1
+    precision: Precision = "float32"
+    use_cache: bool = True
+    inception_path: Path | None = None
+    save_real: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            if name not in (*catalogue.NAMES, *catalogue.GROUPS):
+                raise UsageError(
+                    f"there is no metric {name!r}", nearest(name, [*catalogue.NAMES, *catalogue.GROUPS])
+                )
+        for name in self.features:
+            if name not in ("classifier", "inception") and not Path(name).is_file():
+                raise UsageError(
+                    f"there are no features {name!r}", "give classifier, inception, or a TorchScript file"
+                )
+        if self.save_real is not None and len(self.features) != 1:
+            raise UsageError("statistics are of one extractor", "choose it with --features inception")
+        if "classifier" not in self.features and set(self.metrics) & set(catalogue.ON_LABELS):
+            raise UsageError(
+                f"{', '.join(sorted(set(self.metrics) & set(catalogue.ON_LABELS)))} needs the classifier",
+                "add classifier to --features",
+            )
+
+    def scores(self, features: str) -> dict[str, Score]:
+        """The chosen scores that work on these features, by name."""
+        known = (catalogue.ON_LABELS if features == "classifier" else {}) | catalogue.ON_FEATURES
+        chosen = catalogue.choose(self.metrics, features == "classifier")
+        return {name: known[name] for name in known if name in chosen}
+
+
+@dataclass
+class Run:
+    """An evaluation in progress: what is finished stays, whatever happens then."""
+
+    fakes: Fakes
+    reals: Reals
+    request: Request
+    device: torch.device
+    emit: Callable[[dict[str, Metric]], None]
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    stamps: dict[str, dict[str, str]] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    confusion: Tensor | None = None
+    pairs: Image.Image | None = None
+
+    def add(self, rows: dict[str, Metric]) -> None:
+        self.metrics |= rows
+        self.emit(rows)
+
+
+# -- scores on features ----------------------------------------------------------------------------------
+
+
+def on_features(run: Run, features: str) -> None:
+    """Adds the rows of one extractor; where it or its images cannot be had, rows that say why."""
+    scores = run.request.scores(features)
+    if not scores:
+        return
+    try:
+        _score_features(run, features, scores)
+    except GanctlError as error:
+        prefix = None if features == "inception" else Path(features).stem
+        rows = [row_name(row, prefix) for score in scores.values() for row in score.rows]
+        run.add({name: Metric(None, None, reason=error.what) for name in rows})
+
+
+def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
+    keeps = any(score.keeps_features for score in scores.values())
+    extractor = _extractor(run, features)
+    real, floor = _real_sides(run, extractor, keeps)
+    run.stamps[extractor.name] = {
+        "sha256": extractor.digest,
+        "resize": extractor.resize,
+        "precision": f"{extractor.precision} features, float64 statistics",
+    }
+    if run.request.save_real is not None and run.reals.side is not None:
+        key = _statistics_key(extractor, run.reals.side, keeps)
+        save_statistics(run.request.save_real, real.extracted, key)
+    drawn: list[Rows] = []
+    for repeat in range(run.request.repeats):
+        side = run.fakes.side(run.request.seed + repeat * run.fakes.num)
+        fake = Seen(_extract(extractor, side, keeps, "generated"), side.labels)
+        drawn.append(_rows(scores, fake, real, extractor))
+        if features == "classifier" and repeat == 0 and side.labels is not None:
+            classes = len(run.reals.dataset.facts.label_names) if run.reals.dataset else 0
+            run.confusion = confusion.confusion_matrix(side.labels, fake.extracted.predicted, classes)
+    floors = _floors(scores, floor, real, extractor)
+    run.add(
+        {
+            row_name(row, extractor.prefix): _metric(
+                [rows[row] for rows in drawn], floors.get(row), extractor
+            )
+            for row in drawn[0]
+        }
+    )
+    if "fid" in scores and run.fakes.num <= extractor.feature_dim and "fd" in floors:
+        log.warning(
+            "%d images are fewer than the %d features: %s is biased upwards, by about %.3g here, "
+            "which is what real images score; compare it with its floor only",
+            run.fakes.num,
+            extractor.feature_dim,
+            row_name("fd", extractor.prefix),
+            floors["fd"],
+        )
+
+
+def _extractor(run: Run, features: str) -> Extractor:
+    if features == "inception":
+        weights = inception_weights.find_or_fetch(run.request.inception_path)
+        return InceptionExtractor(weights.path, run.device, run.request.precision)
+    if features == "classifier":
+        data = run.reals.protocol["data"]
+        loaded = classifier.load(data) if run.reals.dataset else None
+        if loaded is None:
+            raise UsageError(f"no classifier comes with {data}")
+        return ClassifierExtractor(loaded, run.device)
+    channels, resolution = run.fakes.shape
+    return ScriptExtractor(Path(features), run.device, channels=channels, resolution=resolution)
+
+
+def _real_sides(run: Run, extractor: Extractor, keeps_features: bool) -> tuple[Seen, Seen | None]:
+    """(real images, real images in the generator's place), from the cache where they are known."""
+    if run.reals.statistics is not None:
+        extracted, key = run.reals.statistics
+        if key.get("extractor") != extractor.digest:
+            raise UsageError(f"the statistics file was not made by {extractor.name}")
+        if keeps_features and extracted.features is None:
+            raise UsageError("the statistics file holds no features of single images")
+        return Seen(extracted, None), None
+    assert run.reals.side is not None
+    seen = [
+        None
+        if side is None
+        else Seen(_cached(extractor, side, keeps_features, name, run.request.use_cache), side.labels)
+        for name, side in (("real", run.reals.side), ("floor", run.reals.floor))
+    ]
+    assert seen[0] is not None
+    return seen[0], seen[1]
+
+
+def _statistics_key(extractor: Extractor, side: Side, keeps_features: bool) -> dict[str, str | int | None]:
+    """What the statistics of real images depend on."""
+    return {
+        **(side.key or {}),
+        "extractor": extractor.digest,
+        "precision": extractor.precision,
+        "features": int(keeps_features),
+    }
+
+
+def _cached(extractor: Extractor, side: Side, keeps_features: bool, name: str, use: bool) -> Extracted:
+    key = _statistics_key(extractor, side, keeps_features)
+    return cached(key, lambda: _extract(extractor, side, keeps_features, name), use)
+
+
+def _extract(extractor: Extractor, side: Side, keeps_features: bool, name: str) -> Extracted:
+    with progress.bar(side.num, "img", f"{extractor.name}, {name}") as bar:
+        return extract(extractor, side.batches(), keeps_features, bar.update)
+
+
+def _rows(scores: dict[str, Score], images: Seen, real: Seen, extractor: Extractor) -> Rows:
+    rows: Rows = {}
+    for score in scores.values():
+        if score.needs_logits and not extractor.has_logits:
+            reason = "the features have no last layer" + (
+                "; torch-fidelity's own Inception file has one" if extractor.prefix is None else ""
+            )
+        elif score.needs_labels and images.labels is None:
+            reason = "the labels of the images are unknown"
+        elif score.needs_labels and real.labels is None:
+            reason = "the labels of the real images are unknown"
+        else:
+            rows |= score.compute(images, real)
+            continue
+        rows |= dict.fromkeys(score.rows, Value(None, reason=reason))
+    return rows
+
+
+def _floors(
+    scores: dict[str, Score], floor: Seen | None, real: Seen, extractor: Extractor
+) -> dict[str, float]:
+    """The rows of real images."""
+    found: Rows = {}
+    for name, score in scores.items():
+        images = real if score.floor_is_real else floor
+        if images is not None:
+            found |= _rows({name: score}, images, real, extractor)
+    return {row: v.value for row, v in found.items() if v.value is not None}
+
+
+def _metric(drawn: list[Value], floor: float | None, extractor: Extractor) -> Metric:
+    """One row of the report from the same row of each repeat."""
+    values = [v.value for v in drawn if v.value is not None]
+    first = drawn[0]
+    if len(values) < len(drawn):
+        return Metric(None, None, reason=next(v.reason for v in drawn if v.reason))
+    repeated = len(values) > 1
+    return Metric(
+        statistics.fmean(values),
+        floor,
+        std=statistics.stdev(values) if repeated else None,
+        repeats=len(values) if repeated else None,
+        subset_std=first.subset_std,
+        extractor=extractor.name,
+        settings=dict(first.settings) or None,
+    )
+
+
+# -- scores on pixels ------------------------------------------------------------------------------------
+
+
+def on_images(run: Run, name: str) -> None:
+    """Adds the rows of one of `catalogue.ON_IMAGES`, or rows that say why not."""
+    rows, compute = _ON_IMAGES[name]
+    try:
+        if run.reals.dataset is None:
+            raise UsageError("needs the training images: give --data")
+        run.add(dict(zip(rows, compute(run, run.reals.dataset), strict=True)))
+    except GanctlError as error:
+        run.add(dict.fromkeys(rows, Metric(None, None, reason=error.what)))
+
+
+def _memorisation(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
+    fakes = run.fakes.side(run.request.seed).images()
+    total = len(fakes) + len(dataset.test)
+    with progress.bar(total, "img", "nearest training images") as bar:
+        found = memorisation(fakes, dataset.train.images, dataset.test.images, on_rows=bar.update)
+    run.pairs = pairs_figure(fakes[found.fake_index], dataset.train.images[found.train_index])
+    # What test images score, by definition.
+    return Metric(found.median_ratio, 1.0), Metric(found.share_close, EXPECTED_SHARE)
+
+
+def _cas(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
+    side, reals = run.fakes.side(run.request.seed), run.reals.floor
+    if side.labels is None:
+        raise UsageError("the labels of the images are unknown")
+    assert reals is not None
+    assert reals.labels is not None
+    accuracies = []
+    for images, labels in ((side.images(), side.labels), (reals.images(), reals.labels)):
+        log.info("training a classifier on %d images", len(images))
+        scores = classification_accuracy(
+            images,
+            labels,
+            dataset.test.images,
+            dataset.test.labels,
+            dataset.facts.num_classes,
+            device=run.device,
+        )
+        accuracies.append(scores.accuracy)
+    return (Metric(accuracies[0], accuracies[1], settings={"recipe": RECIPE}),)
+
+
+# The rows of each score, and what computes them.
+_ON_IMAGES: dict[str, tuple[tuple[str, ...], Callable[[Run, Dataset], tuple[Metric, ...]]]] = {
+    "memorisation": (("nn_distance_ratio", "nn_share_close"), _memorisation),
+    "cas": (("cas",), _cas),
+}
