@@ -6,29 +6,19 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work 
 
 from __future__ import annotations
 
-import functools
 import json
-import logging
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from ganctl import __version__
-from ganctl.errors import GanctlError, UsageError
+from ganctl.errors import UsageError
+from ganctl.terminal import examples, find_device, metric_rows, note, report_footer, verb
 
 if TYPE_CHECKING:
-    import torch
-
     from ganctl.metrics.features import Precision
-    from ganctl.report import Metric, Report
     from ganctl.sides import Fakes
-
-
-def _examples(*commands: str) -> str:
-    """The end of a help text; \\b keeps its lines as they are."""
-    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
 app = typer.Typer(
@@ -37,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Train, sample and honestly evaluate class-conditional GANs.",
-    epilog=_examples(
+    epilog=examples(
         "ganctl train +experiment=quick",
         "ganctl sample --label 5 --n 64",
         "ganctl eval --ckpt last.ckpt",
@@ -47,7 +37,7 @@ data_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Get the data sets.",
-    epilog=_examples(
+    epilog=examples(
         "ganctl data fetch mnist",
         "ganctl data fetch inception",
     ),
@@ -70,31 +60,6 @@ TrustCode = Annotated[
 ]
 
 
-def _verb(function: Callable[..., None]) -> Callable[..., None]:
-    """Turns errors into two lines on stderr and an exit code."""
-
-    @functools.wraps(function)
-    def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
-        _configure_logging()
-        try:
-            function(*args, debug=debug, **kwargs)
-        except GanctlError as error:
-            if debug:
-                raise
-            _complain(error.what, error.fix)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except Exception as error:
-            if debug:
-                raise
-            first = (str(error).strip() or "no message").splitlines()[0]
-            _complain(f"{type(error).__name__}: {first}", "run it again with --debug to see the traceback")
-            raise typer.Exit(1) from None
-
-    return run
-
-
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -108,13 +73,13 @@ def _root(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "ganctl train +experiment=quick",
         "ganctl train experiment=dcgan model.lr=1e-4 trainer.max_epochs=20",
         "ganctl train data=fashion model=mlp loss=hinge trainer=ddp",
     ),
 )
-@_verb
+@verb
 def train(
     overrides: Annotated[
         list[str] | None,
@@ -141,13 +106,13 @@ def train(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "ganctl sample --label 5 --n 64",
         "ganctl sample --label 0-9 --n 8 --out grid.png",
         "ganctl sample --ckpt best.ckpt --label 1,3,5 --seeds 0,4-6 --outdir pictures",
     ),
 )
-@_verb
+@verb
 def sample(
     ckpt: Ckpt = None,
     label: Annotated[str, typer.Option(help="5, 0-9, 1,3,5, class names, or all.")] = "all",
@@ -179,13 +144,13 @@ def sample(
     numbers = list(range(seed, seed + n)) if seeds is None else sampling.parse_seeds(seeds)
     path = runs.find_checkpoint(ckpt)
     snapshot = checkpoint.read(path)
-    _note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
+    note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
     labels = sampling.parse_labels(label, snapshot.facts.label_names)
     span = f"seed{numbers[0]}_n{len(numbers)}"
     target = out or Path(f"label{label.replace('/', '_')}_{span}.{format}")
     images.require_writable(target if outdir is None else outdir / target)
     pixels = sampling.sample(
-        snapshot, labels, numbers, _device(device), trust_code=trust_code, batch_size=batch_size
+        snapshot, labels, numbers, find_device(device), trust_code=trust_code, batch_size=batch_size
     )
     if outdir is not None:
         sampling.write_singles(snapshot, pixels, labels, numbers, outdir)
@@ -200,13 +165,13 @@ def sample(
 
 @app.command(
     "eval",
-    epilog=_examples(
+    epilog=examples(
         "ganctl eval --ckpt last.ckpt",
         "ganctl eval --ckpt best.ckpt --metrics fast --repeats 3",
         "ganctl eval pictures/ --data mnist --metrics fid,prdc --features inception",
     ),
 )
-@_verb
+@verb
 def eval_(
     images: Annotated[
         Path | None, typer.Argument(help="A folder of PNGs or an .npz to score instead of a checkpoint.")
@@ -276,12 +241,12 @@ def eval_(
         inception_path=inception_weights,
         save_real=save_real,
     )
-    where = _device(device)
+    where = find_device(device)
     fakes: Fakes
     if images is None:
         path = runs.find_checkpoint(ckpt)
         snapshot = checkpoint.read(path)
-        _note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
+        note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
         target = out or path.with_name(f"{path.stem}.eval.json")
         fakes = sides.CheckpointFakes(snapshot, n or 10_000, where, trust_code)
         name = data or snapshot.facts.name
@@ -299,25 +264,25 @@ def eval_(
     if not as_json:
         typer.echo(f"{'metric':<20} {'value':>10} {'floor':>10}   real images in the generator's place")
     report, complete = evaluate.evaluate(
-        fakes, reals, request, where, lambda rows: None if as_json else typer.echo(_rows(rows))
+        fakes, reals, request, where, lambda rows: None if as_json else typer.echo(metric_rows(rows))
     )
     text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
     pictures.write_atomically(target, lambda file: file.write(text.encode()))
     for kind, picture in report.pictures().items():
         pictures.save_png(picture, target.with_name(f"{target.stem}.{kind}.png"))
-    typer.echo(text if as_json else _footer(report))
-    _note(f"report {target}")
+    typer.echo(text if as_json else report_footer(report))
+    note(f"report {target}")
     if not complete:
         raise typer.Exit(130)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "ganctl compare a.eval.json b.eval.json",
         "ganctl compare a.eval.json b.eval.json c.eval.json --json",
     ),
 )
-@_verb
+@verb
 def compare(
     reports: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports of ganctl eval.")],
     force: Annotated[
@@ -333,12 +298,12 @@ def compare(
 
 
 @data_app.command(
-    epilog=_examples(
+    epilog=examples(
         "ganctl data fetch mnist",
         "ganctl data fetch inception",
     ),
 )
-@_verb
+@verb
 def fetch(
     name: Annotated[str, typer.Argument(help="mnist, fashion, digits, or inception (weights of the FID).")],
     force: Annotated[bool, typer.Option("--force", help="Fetch it anew.")] = False,
@@ -358,75 +323,3 @@ def fetch(
 def main() -> None:
     """The console script."""
     app()
-
-
-def _rows(metrics: dict[str, Metric]) -> str:
-    lines = []
-    for name, metric in metrics.items():
-        if metric.value is None:
-            lines.append(f"{name:<20} {'-':>10} {'-':>10}   {metric.reason}")
-        else:
-            floor = "-" if metric.floor is None else f"{metric.floor:.4g}"
-            if metric.std is not None:
-                spread = f"   ± {metric.std:.2g} over {metric.repeats} seeds"
-            elif metric.subset_std is not None:
-                spread = f"   ± {metric.subset_std:.2g} within"
-            else:
-                spread = ""
-            lines.append(f"{name:<20} {metric.value:>10.4g} {floor:>10}{spread}")
-    return "\n".join(lines)
-
-
-def _footer(report: Report) -> str:
-    lines = []
-    if report.confusion is not None:
-        per_class = report.to_dict()["per_class"]
-        shown = "  ".join(f"{label} {scores['accuracy']:.1%}" for label, scores in per_class.items())
-        lines.append(f"label accuracy by class: {shown}")
-    p = report.protocol
-    extractors = ", ".join(f"{name} {stamp['sha256'][:8]}" for name, stamp in p["extractors"].items())
-    lines.append(
-        f"{p['num_gen']} images against {p['num_real']} of {p['data']}: {p['real']}; "
-        f"{extractors or 'pixels'}; seed {p['seed']}; {p['timings']['total']} s on {p['device']}"
-    )
-    return "\n".join(lines)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    available: dict[str, Callable[[], bool]] = {
-        "cpu": lambda: True,
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-    }
-    if name not in available:
-        raise UsageError(f"there is no device {name!r}", "devices are auto, cpu, cuda and mps")
-    if not available[name]():
-        raise UsageError(f"this machine has no {name} device", "use --device cpu, or auto")
-    return torch.device(name)
-
-
-def _configure_logging() -> None:
-    """What the program has to say, one plain line each on stderr."""
-    logger = logging.getLogger("ganctl")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-
-
-def _note(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _complain(what: str, fix: str) -> None:
-    typer.echo(f"Error: {what}", err=True)
-    if fix:
-        typer.echo(f"Try:   {fix}", err=True)

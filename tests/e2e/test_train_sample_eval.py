@@ -408,6 +408,22 @@ def test_pictures_are_scored_and_compared(invoke: Invoke, trained: SimpleNamespa
     assert invoke("compare", "a.json", "c.json", "--force").exit_code == 0
 
 
+def test_interrupted_evaluation_keeps_what_is_finished(
+    invoke: Invoke, trained: SimpleNamespace, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganctl import scoring
+
+    def interrupted(path: Path | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring.inception_weights, "find_or_fetch", interrupted)
+    done = invoke("eval", "--ckpt", str(trained.run), "--n", "50", "--out", "half.json")
+    assert done.exit_code == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr
+    assert set(json.loads((here / "half.json").read_text())["metrics"]) >= {"label_accuracy", "digit_fd"}
+
+
 # -- which run ---------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,123 @@
+"""What the verbs share: errors become exit codes, notices go to stderr, reports become tables."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ganctl.errors import GanctlError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganctl.report import Metric, Report
+
+
+def examples(*commands: str) -> str:
+    """The end of a help text; \\b keeps its lines as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
+def verb(function: Callable[..., None]) -> Callable[..., None]:
+    """Turns errors into two lines on stderr and an exit code."""
+
+    @functools.wraps(function)
+    def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
+        _configure_logging()
+        try:
+            function(*args, debug=debug, **kwargs)
+        except (typer.Exit, typer.Abort):  # a verb's own way to end, not a failure
+            raise
+        except GanctlError as error:
+            if debug:
+                raise
+            _complain(error.what, error.fix)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except Exception as error:
+            if debug:
+                raise
+            first = (str(error).strip() or "no message").splitlines()[0]
+            _complain(f"{type(error).__name__}: {first}", "run it again with --debug to see the traceback")
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def metric_rows(metrics: dict[str, Metric]) -> str:
+    """One line a metric: name, value, floor, and the spread or the reason why there is no value."""
+    lines = []
+    for name, metric in metrics.items():
+        if metric.value is None:
+            lines.append(f"{name:<20} {'-':>10} {'-':>10}   {metric.reason}")
+        else:
+            floor = "-" if metric.floor is None else f"{metric.floor:.4g}"
+            if metric.std is not None:
+                spread = f"   ± {metric.std:.2g} over {metric.repeats} seeds"
+            elif metric.subset_std is not None:
+                spread = f"   ± {metric.subset_std:.2g} within"
+            else:
+                spread = ""
+            lines.append(f"{name:<20} {metric.value:>10.4g} {floor:>10}{spread}")
+    return "\n".join(lines)
+
+
+def report_footer(report: Report) -> str:
+    """What stands below the rows: accuracy by class, and how the numbers were made."""
+    lines = []
+    if report.confusion is not None:
+        per_class = report.to_dict()["per_class"]
+        shown = "  ".join(f"{label} {scores['accuracy']:.1%}" for label, scores in per_class.items())
+        lines.append(f"label accuracy by class: {shown}")
+    p = report.protocol
+    extractors = ", ".join(f"{name} {stamp['sha256'][:8]}" for name, stamp in p["extractors"].items())
+    lines.append(
+        f"{p['num_gen']} images against {p['num_real']} of {p['data']}: {p['real']}; "
+        f"{extractors or 'pixels'}; seed {p['seed']}; {p['timings']['total']} s on {p['device']}"
+    )
+    return "\n".join(lines)
+
+
+def find_device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available: dict[str, Callable[[], bool]] = {
+        "cpu": lambda: True,
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    if name not in available:
+        raise UsageError(f"there is no device {name!r}", "devices are auto, cpu, cuda and mps")
+    if not available[name]():
+        raise UsageError(f"this machine has no {name} device", "use --device cpu, or auto")
+    return torch.device(name)
+
+
+def _configure_logging() -> None:
+    """What the program has to say, one plain line each on stderr."""
+    logger = logging.getLogger("ganctl")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+
+
+def note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _complain(what: str, fix: str) -> None:
+    typer.echo(f"Error: {what}", err=True)
+    if fix:
+        typer.echo(f"Try:   {fix}", err=True)
