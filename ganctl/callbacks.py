@@ -182,11 +182,7 @@ class Scores(pl.Callback):
         self.run_log.metrics(self.latest, gan.steps)
         shown = ", ".join(f"{key} {value:.4g}" for key, value in self.latest.items())
         log.info("epoch %d, %.0f kimg: %s", trainer.current_epoch + 1, gan.nimg / 1000, shown)
-        for name, draw in (
-            ("confusion", confusion.confusion_figure),
-            ("class_scores", confusion.class_scores_figure),
-        ):
-            picture = draw(matrix, self.facts.label_names)
+        for name, picture in confusion.figures(matrix, self.facts.label_names).items():
             images.save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
             self.run_log.image(f"val/{name}", picture, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
 

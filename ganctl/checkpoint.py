@@ -6,7 +6,6 @@ A Lightning `.ckpt` of plain types and tensors. What `sample` and `eval` need li
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import pickle
 import platform
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from ganctl import __version__, networks
 from ganctl.data.dataset import DatasetFacts
+from ganctl.digest import tensor_digest
 from ganctl.errors import GanctlError, UsageError
 
 KEY = "ganctl"
@@ -82,13 +82,8 @@ class Snapshot:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 in hex over names, types, shapes and values of the weights: it names the generator, however
-        its file was written."""
-        sha = hashlib.sha256()
-        for name, tensor in sorted(self.ema.items()):
-            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return sha.hexdigest()
+        """Of the weights: it names the generator, however its file was written."""
+        return tensor_digest(self.ema)
 
     def build(self, *, trust_code: bool = False) -> nn.Module:
         """The generator with its averaged weights, in evaluation mode, on the CPU.

@@ -198,10 +198,7 @@ class Report:
         found = {} if self.pairs is None else {"nearest": self.pairs}
         if self.confusion is None:
             return found
-        return found | {
-            "confusion": confusion.confusion_figure(self.confusion, self.label_names),
-            "class_scores": confusion.class_scores_figure(self.confusion, self.label_names),
-        }
+        return found | confusion.figures(self.confusion, self.label_names)
 
 
 def read_report(path: Path) -> ReportFile:

@@ -138,7 +138,8 @@ def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
         fake = Seen(_extract(extractor, side, keeps, "generated"), side.labels)
         drawn.append(_rows(scores, fake, real, extractor))
         if features == "classifier" and repeat == 0 and side.labels is not None:
-            classes = len(run.reals.dataset.facts.label_names) if run.reals.dataset else 0
+            assert run.reals.dataset is not None  # the classifier is that of the data set
+            classes = run.reals.dataset.facts.num_classes
             run.confusion = confusion.confusion_matrix(side.labels, fake.extracted.predicted, classes)
     floors = _floors(scores, floor, real, extractor)
     run.add(
@@ -183,15 +184,12 @@ def _real_sides(run: Run, extractor: Extractor, keeps_features: bool) -> tuple[S
         if keeps_features and extracted.features is None:
             raise UsageError("the statistics file holds no features of single images")
         return Seen(extracted, None), None
-    assert run.reals.side is not None
-    seen = [
-        None
-        if side is None
-        else Seen(_cached(extractor, side, keeps_features, name, run.request.use_cache), side.labels)
-        for name, side in (("real", run.reals.side), ("floor", run.reals.floor))
-    ]
-    assert seen[0] is not None
-    return seen[0], seen[1]
+    side, floor, use = run.reals.side, run.reals.floor, run.request.use_cache
+    assert side is not None
+    real = Seen(_cached(extractor, side, keeps_features, "real", use), side.labels)
+    if floor is None:
+        return real, None
+    return real, Seen(_cached(extractor, floor, keeps_features, "floor", use), floor.labels)
 
 
 def _statistics_key(extractor: Extractor, side: Side, keeps_features: bool) -> dict[str, str | int | None]:

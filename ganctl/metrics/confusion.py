@@ -69,6 +69,14 @@ def class_scores(matrix: Tensor) -> ClassScores:
     )
 
 
+def figures(matrix: Tensor, label_names: Sequence[str]) -> dict[str, Image.Image]:
+    """Every picture of a confusion matrix (K, K), by name."""
+    return {
+        "confusion": confusion_figure(matrix, label_names),
+        "class_scores": class_scores_figure(matrix, label_names),
+    }
+
+
 def confusion_figure(matrix: Tensor, label_names: Sequence[str]) -> Image.Image:
     """A picture of a confusion matrix (K, K): colour is the share of the row, numbers are counts."""
     counts = matrix.double()

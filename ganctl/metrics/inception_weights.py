@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
+from ganctl.digest import tensor_digest
 from ganctl.errors import UsageError
 from ganctl.fetch import (
     Package,
@@ -145,16 +146,6 @@ def convert_script(script: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state["fc.weight"] = torch.zeros(NUM_LOGITS, features)
     state["fc.bias"] = torch.zeros(NUM_LOGITS)
     return {name: tensor.detach().clone().contiguous() for name, tensor in state.items()}
-
-
-def tensor_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of all tensors, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
-    return digest.hexdigest()
 
 
 _BRANCHES = {

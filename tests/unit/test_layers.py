@@ -19,7 +19,19 @@ TIERS = (
     ("sides",),
     ("gan", "callbacks", "runs", "checkpoint", "loggers", "wandb_logger", "comet_logger", "report"),
     ("networks", "data", "metrics", "generate", "inputs"),
-    ("losses", "ema", "latents", "images", "pngs", "npz", "fetch", "progress", "config", "logger_config"),
+    (
+        "losses",
+        "ema",
+        "latents",
+        "images",
+        "digest",
+        "pngs",
+        "npz",
+        "fetch",
+        "progress",
+        "config",
+        "logger_config",
+    ),
     ("errors",),
 )
 HEIGHT = {name: len(TIERS) - i for i, tier in enumerate(TIERS) for name in tier}
