@@ -6,17 +6,14 @@ They run in the order in which `train` lists them; scores come before the checkp
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from tqdm import tqdm
 
-from ganctl import checkpoint, generate, images, progress
+from ganctl import atomic, checkpoint, generate, images, progress
 from ganctl.data.dataset import DatasetFacts, ImageSet
 from ganctl.gan import GAN
 from ganctl.loggers import RunLog
@@ -219,7 +216,8 @@ class Checkpoints(pl.Callback):
         score = self.scores.latest.get(self.scores.fd_key, self.best) if self.scores else self.best
         if score < self.best:
             self.best = score
-            _link_or_copy(last, self.run.checkpoint("best.ckpt"))
+            # Lightning's saving replaces `last` and never writes into it: the two may share one inode.
+            atomic.link(last, self.run.checkpoint("best.ckpt"))
         self.run_log.checkpoint(last)
 
     def on_exception(self, trainer: pl.Trainer, gan: pl.LightningModule, exception: BaseException) -> None:
@@ -227,18 +225,6 @@ class Checkpoints(pl.Callback):
         stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Ctrl-C, SIGTERM
         if stopped and trainer.world_size == 1 and trainer.training:
             trainer.save_checkpoint(self.run.checkpoint("last.ckpt"))
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """`target` becomes the file `source` now is, whole or not at all. `source` is only ever replaced by
-    renaming, so the two may share one inode."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
 
 
 def _due(trainer: pl.Trainer, every_epochs: int) -> bool:

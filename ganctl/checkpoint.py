@@ -5,8 +5,6 @@ A Lightning `.ckpt` of plain types and tensors. What `sample` and `eval` need li
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
 import platform
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
-from ganctl import __version__, networks
+from ganctl import __version__, atomic, networks
 from ganctl.data.dataset import DatasetFacts
 from ganctl.digest import tensor_digest
 from ganctl.errors import GanctlError, UsageError
@@ -208,17 +206,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Raises `GanctlError` when the disk does not take it; the previous file is then untouched."""
         target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            atomic.write(target, lambda file: torch.save(checkpoint, file))
+        except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
             raise GanctlError(
                 f"cannot write {target}: {_first_line(error)}",
                 "free disk space; the previous checkpoint is untouched",

@@ -135,7 +135,7 @@ def sample(
     if outdir is not None and (out is not None or format != "png"):
         raise UsageError("--outdir writes single PNGs", "leave out --out and --format")
 
-    from ganctl import checkpoint, images, runs
+    from ganctl import atomic, checkpoint, runs
     from ganctl import sample as sampling
     from ganctl.latents import MAX_SEED
 
@@ -148,7 +148,7 @@ def sample(
     labels = sampling.parse_labels(label, snapshot.facts.label_names)
     span = f"seed{numbers[0]}_n{len(numbers)}"
     target = out or Path(f"label{label.replace('/', '_')}_{span}.{format}")
-    images.require_writable(target if outdir is None else outdir / target)
+    atomic.require_writable(target if outdir is None else outdir / target)
     pixels = sampling.sample(
         snapshot, labels, numbers, find_device(device), trust_code=trust_code, batch_size=batch_size
     )
@@ -227,7 +227,7 @@ def eval_(
     if precision not in ("float32", "bf16"):
         raise UsageError(f"there is no precision {precision!r}", "precisions are float32 and bf16")
 
-    from ganctl import checkpoint, evaluate, runs, scoring, sides
+    from ganctl import atomic, checkpoint, evaluate, runs, scoring, sides
     from ganctl import data as datasets
     from ganctl import images as pictures
 
@@ -255,7 +255,7 @@ def eval_(
         names = datasets.LABEL_NAMES.get(data) if data else None
         fakes = sides.FileFakes(images, n, seed, names)
         name = data or ""
-    pictures.require_writable(target)
+    atomic.require_writable(target)
     if real is not None:
         reals = sides.of_path(real, fakes.shape)
     else:
@@ -267,7 +267,7 @@ def eval_(
         fakes, reals, request, where, lambda rows: None if as_json else typer.echo(metric_rows(rows))
     )
     text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
-    pictures.write_atomically(target, lambda file: file.write(text.encode()))
+    atomic.write_output(target, lambda file: file.write(text.encode()))
     for kind, picture in report.pictures().items():
         pictures.save_png(picture, target.with_name(f"{target.stem}.{kind}.png"))
     typer.echo(text if as_json else report_footer(report))

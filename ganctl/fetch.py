@@ -79,7 +79,7 @@ def exclusive(folder: Path) -> Iterator[Path]:
     """Makes `folder`, locks it against other processes, and yields an empty staging folder inside it.
 
     The staging folder is removed at the end, with what killed runs left behind. It lies inside `folder` so
-    that `publish` is a rename within one file system.
+    that moving a finished file to its place is a rename within one file system.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -110,13 +110,6 @@ def exclusive(folder: Path) -> Iterator[Path]:
             f"cannot write to the cache folder {folder}: {error.strerror or error}",
             "make room there, or set GANCTL_CACHE_DIR to a folder that can be written",
         ) from error
-
-
-def publish(file: Path, target: Path) -> None:
-    """Moves a finished file to its place: a reader sees all of the old one or all of the new one."""
-    with file.open("rb+") as handle:
-        os.fsync(handle.fileno())
-    os.replace(file, target)
 
 
 def from_url(url: str, target: Path, max_bytes: int, timeout: float = 5.0) -> None:

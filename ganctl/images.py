@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from ganctl.errors import UsageError
+from ganctl import atomic
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -87,40 +84,9 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, str] | None = 
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, value)
-    write_atomically(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
+    atomic.write_output(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
 
 
 def file_name(label: str) -> str:
     """A label as part of a file name. Names come from checkpoints: they must not leave the folder."""
     return re.sub(r"[^\w-]", "_", label)
-
-
-def require_writable(path: Path) -> None:
-    """Finds out before long work, rather than after it, that a file cannot be written.
-
-    Raises:
-        UsageError: as `write_atomically` would.
-    """
-    write_atomically(path.with_name(f"{path.name}.writable"), lambda file: None)
-    path.with_name(f"{path.name}.writable").unlink()
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Calls `write` on a file beside `path` and renames it, so that `path` is never half a file.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"cannot write {path}: {reason}", "choose a place you can write to") from error
-    finally:
-        # Gone after the renaming; on any failure, Ctrl-C included, no half file stays.
-        with contextlib.suppress(OSError):
-            temporary.unlink()

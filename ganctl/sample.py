@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganctl import __version__, generate, images, progress
+from ganctl import __version__, atomic, generate, images, progress
 from ganctl.checkpoint import Snapshot
 from ganctl.errors import UsageError, nearest
 from ganctl.latents import MAX_SEED
@@ -124,4 +124,4 @@ def write_npz(pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], out: 
         "labels": np.repeat(np.asarray(labels, dtype=np.int64), len(seeds)),
         "seeds": np.tile(np.asarray(seeds, dtype=np.int64), len(labels)),
     }
-    images.write_atomically(out, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    atomic.write_output(out, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import torch
 
+from ganctl import atomic
 from ganctl.data.dataset import ImageSet
 from ganctl.data.idx import AlteredError, IdxFile, decode_pickle, encode_idx, read_checked
 from ganctl.errors import UsageError
@@ -29,7 +30,6 @@ from ganctl.fetch import (
     from_first,
     from_package,
     from_url,
-    publish,
 )
 
 log = logging.getLogger("ganctl")
@@ -232,7 +232,7 @@ def _fetch(spec: IdxSet, force: bool) -> Found:
             )
         from_first(spec.name, sources, spec.advice)
         for file in spec.files:
-            publish(staging / f"{file.name}.gz", spec.cache / f"{file.name}.gz")
+            atomic.move(staging / f"{file.name}.gz", spec.cache / f"{file.name}.gz")
             (spec.cache / file.name).unlink(missing_ok=True)
     found = _find_cached(spec)
     assert found is not None

@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from ganctl.atomic import write_output
 from ganctl.errors import GanctlError, UsageError
 from ganctl.fetch import cache_dir
-from ganctl.images import write_atomically
 from ganctl.metrics.extract import Extracted
 from ganctl.metrics.frechet import Moments
 
@@ -85,7 +85,7 @@ def save_statistics(path: Path, extracted: Extracted, key: Key) -> None:
     note = {"format": FORMAT_VERSION, "key": dict(key), "sha256": _digest(present)}
     # One entry: safetensors writes several in random order, and the same statistics should be the same bytes.
     content = to_bytes(present, {"ganctl": json.dumps(note, sort_keys=True)})
-    write_atomically(path, lambda file: file.write(content))
+    write_output(path, lambda file: file.write(content))
 
 
 def load_statistics(path: Path) -> tuple[Extracted, dict[str, str | int | None]]:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from ganctl.atomic import write_output
 from ganctl.errors import GanctlError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -144,7 +145,8 @@ def save(
     metadata = {"classifier": json.dumps(facts)}
     weights = {name: w.half().contiguous() for name, w in module.state_dict().items()}
     # Not save_file: it makes files that only their owner may read.
-    path.write_bytes(to_bytes(weights, metadata))
+    content = to_bytes(weights, metadata)
+    write_output(path, lambda file: file.write(content))
 
 
 def read(path: Path) -> LoadedClassifier:

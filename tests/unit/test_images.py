@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganctl.errors import UsageError
-from ganctl.images import class_grid, grid, save_png, to_float, to_pil, to_uint8, write_atomically
+from ganctl.images import class_grid, grid, save_png, to_float, to_pil, to_uint8
 
 
 def test_to_uint8_at_its_ends_and_middle() -> None:
@@ -172,58 +171,6 @@ def test_save_png_without_text(tmp_path: Path) -> None:
     save_png(to_pil(random_pixels(1, 5, 7)), tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.text == {}  # type: ignore[attr-defined]
-
-
-def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"a long previous file")
-    write_atomically(path, lambda file: file.write(b"new"))
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_previous_file_is_whole_until_the_new_one_is(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"previous")
-
-    def write(file: IO[bytes]) -> None:
-        file.write(b"half of the")
-        file.flush()
-        assert path.read_bytes() == b"previous"
-
-    write_atomically(path, write)
-    assert path.read_bytes() == b"half of the"
-
-
-def test_full_disk_leaves_the_previous_file_alone(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"previous")
-
-    def write(file: IO[bytes]) -> None:
-        file.write(b"half of the")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(UsageError, match="No space left on device") as caught:
-        write_atomically(path, write)
-    assert str(path) in caught.value.what
-    assert caught.value.fix
-    assert path.read_bytes() == b"previous"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_any_other_failure_leaves_no_half_file_behind(tmp_path: Path, error: type[BaseException]) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"previous")
-
-    def write(file: IO[bytes]) -> None:
-        file.write(b"half of the")
-        raise error
-
-    with pytest.raises(error):
-        write_atomically(path, write)
-    assert path.read_bytes() == b"previous"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_for_a_folder_is_a_usage_error(tmp_path: Path) -> None:

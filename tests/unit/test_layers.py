@@ -32,7 +32,7 @@ TIERS = (
         "config",
         "logger_config",
     ),
-    ("errors",),
+    ("errors", "atomic"),
 )
 HEIGHT = {name: len(TIERS) - i for i, tier in enumerate(TIERS) for name in tier}
 
