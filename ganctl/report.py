@@ -61,7 +61,7 @@ class ExtractorStamp(BaseModel):
     """What made the features.
 
     Args:
-        sha256: of its weights file.
+        sha256: of its weights file; of the tensors in it for an Inception without its last layer.
         resize: what is done to images before.
         precision: of its arithmetic.
     """

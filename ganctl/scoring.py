@@ -164,7 +164,7 @@ def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
 def _extractor(run: Run, features: str) -> Extractor:
     if features == "inception":
         weights = inception_weights.find_or_fetch(run.request.inception_path)
-        return InceptionExtractor(weights.path, run.device, run.request.precision)
+        return InceptionExtractor(weights, run.device, run.request.precision)
     if features == "classifier":
         data = run.reals.protocol["data"]
         loaded = classifier.load(data) if run.reals.dataset else None

@@ -27,7 +27,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from ganctl.metrics.features import InceptionExtractor
 from ganctl.metrics.frechet import Moments, frechet_distance
-from ganctl.metrics.inception_weights import find_or_fetch
+from ganctl.metrics.inception_weights import InceptionWeights, find_or_fetch
 
 DIMS = 2048
 INCEPTION_GOAL = 1.7
@@ -40,10 +40,12 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def bench_inception(weights: Path, num: int, rounds: int) -> dict[str, float]:
+def bench_inception(weights: InceptionWeights, num: int, rounds: int) -> dict[str, float]:
     """Median images/s of both over the same random (num, 3, 28, 28) images, and how far features differ."""
     ours = InceptionExtractor(weights)
-    theirs = FeatureExtractorInceptionV3(ours.name, ["2048"], feature_extractor_weights_path=str(weights))
+    theirs = FeatureExtractorInceptionV3(
+        ours.name, ["2048"], feature_extractor_weights_path=str(weights.path)
+    )
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (num, 3, 28, 28), dtype=torch.uint8, generator=generator)
     with torch.no_grad():
@@ -118,7 +120,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    inception = bench_inception(find_or_fetch(args.inception_weights).path, args.images, args.rounds)
+    inception = bench_inception(find_or_fetch(args.inception_weights), args.images, args.rounds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a nearly singular product, in scipy
         frechet = bench_frechet(args.features, args.rounds)

@@ -172,7 +172,7 @@ def main() -> None:
     args = parser.parse_args()
     if (args.fake is None) != (args.real is None):
         parser.error("give both --fake and --real, or neither")
-    weights = find_or_fetch(args.inception_weights).path
+    weights = find_or_fetch(args.inception_weights)
     with tempfile.TemporaryDirectory() as temporary:
         fake, real = (args.fake, args.real) if args.fake else write_stand_ins(Path(temporary), args.num)
         extractor = InceptionExtractor(weights)
@@ -183,9 +183,9 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|---|")
         rows: list[Row] = []
         for found in (
-            compare_fidelity(fake, real, a, b, weights, k=3),
+            compare_fidelity(fake, real, a, b, weights.path, k=3),
             compare_shared(a, b, k=5),
-            [compare_torchmetrics(fake, real, a, b, weights)],
+            [compare_torchmetrics(fake, real, a, b, weights.path)],
         ):
             for row in found:
                 rows.append(row)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ganctl.errors import GanctlError, UsageError
 from ganctl.images import to_float
 from ganctl.metrics.classifier import LoadedClassifier
+from ganctl.metrics.inception_weights import InceptionWeights
 
 M = TypeVar("M", bound=nn.Module)
 Precision = Literal["float32", "bf16"]
@@ -40,7 +40,7 @@ class Extractor(Protocol):
 
     Args:
         name: of the network.
-        digest: SHA-256 of its weights file, in hex.
+        digest: SHA-256 in hex of its weights: of their file, or of its tensors.
         feature_dim: width of the features.
         prefix: of the names of its metrics; None for Inception, whose metrics have names of their own.
         resize: what is done to images before, in words.
@@ -105,12 +105,12 @@ class InceptionExtractor:
     """The Inception v3 of the FID, torch-fidelity's port of the TensorFlow graph, its resize included.
 
     Args:
-        weights_path: a state dict of torch-fidelity's `FeatureExtractorInceptionV3`.
+        weights: from `ganctl.metrics.inception_weights.find_or_fetch`.
         device: where to run it.
         precision: `float32`; or `bf16`, which moves features by about 2 %: for monitoring only.
 
     Raises:
-        GanctlError: the file is missing, damaged, or holds another network.
+        GanctlError: torch-fidelity's network is another than the one that the weights are for.
     """
 
     name = "inception-v3-compat"
@@ -119,15 +119,13 @@ class InceptionExtractor:
     resize = "TensorFlow bilinear to 299 × 299, inside the extractor"
 
     def __init__(
-        self, weights_path: Path, device: torch.device | str = "cpu", precision: Precision = "float32"
+        self, weights: InceptionWeights, device: torch.device | str = "cpu", precision: Precision = "float32"
     ) -> None:
         self.precision: str = precision
-        weights = _read_state_dict(weights_path)
-        self.digest = hashlib.sha256(weights_path.read_bytes()).hexdigest()
-        # Files without the last layer carry zeros there: their logits would say nothing.
-        self.has_logits = bool(weights["fc.weight"].any())
+        self.digest = weights.digest
+        self.has_logits = weights.has_fc
         self._device = torch.device(device)
-        self._module = _placed(_inception(weights, weights_path, self.has_logits), self._device)
+        self._module = _placed(_inception(weights), self._device)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Features:
@@ -210,35 +208,15 @@ def _size(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
-def _unreadable(path: Path, reason: str) -> GanctlError:
-    return GanctlError(
-        f"the Inception weights {path} can't be used: {reason}",
-        "delete the file and let ganctl fetch it again, or give the path of torch-fidelity's weights",
-    )
-
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors only: a weights file of a stranger runs no code here."""
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise _unreadable(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
-        raise _unreadable(path, "it is not a state dict")
-    if "fc.weight" not in weights:
-        raise _unreadable(path, "it has no fc.weight")
-    return weights
-
-
-def _inception(weights: dict[str, Tensor], path: Path, logits: bool) -> nn.Module:
+def _inception(weights: InceptionWeights) -> nn.Module:
     """torch-fidelity's network in evaluation mode with these weights, each BatchNorm folded (13 % faster)."""
     from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExtractorInceptionV3
 
     # The constructor unpickles whatever it is given without checks: it gets bytes that we wrote ourselves.
     buffer = io.BytesIO()
-    torch.save(weights, buffer)
+    torch.save(weights.state_dict, buffer)
     buffer.seek(0)
-    wanted = ["2048", "logits_unbiased"] if logits else ["2048"]
+    wanted = ["2048", "logits_unbiased"] if weights.has_fc else ["2048"]
     try:
         # Its layers draw random weights first: the fork keeps that out of the caller's random stream.
         with torch.random.fork_rng(devices=[]):
@@ -246,7 +224,10 @@ def _inception(weights: dict[str, Tensor], path: Path, logits: bool) -> nn.Modul
                 InceptionExtractor.name, wanted, feature_extractor_weights_path=buffer
             )
     except RuntimeError as error:
-        raise _unreadable(path, "its tensors are not those of the FID Inception") from error
+        raise GanctlError(
+            f"torch-fidelity's Inception does not take the weights {weights.path}",
+            "install torch-fidelity 0.4.0, which they are for",
+        ) from error
     for block in module.modules():
         if isinstance(block, BasicConv2d):
             block.conv = torch.nn.utils.fusion.fuse_conv_bn_eval(block.conv, block.bn)

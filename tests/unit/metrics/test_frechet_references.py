@@ -17,6 +17,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from ganctl.errors import GanctlError
 from ganctl.metrics.features import InceptionExtractor
 from ganctl.metrics.frechet import Moments, frechet_distance, frechet_distance_of_features
+from ganctl.metrics.inception_weights import InceptionWeights
 from ganctl.metrics.kernel import kernel_distance
 
 
@@ -89,7 +90,8 @@ class FewFeatures(nn.Module):
 
 def test_equals_torchmetrics_from_images_and_a_weights_file(tmp_path: Path):
     path = tmp_path / "weights.pth"
-    torch.save(random_inception_weights(), path)
+    state = random_inception_weights()
+    torch.save(state, path)
     g = torch.Generator().manual_seed(0)
     real = torch.randint(0, 256, (6, 3, 20, 20), dtype=torch.uint8, generator=g)
     fake = torch.randint(0, 128, (5, 3, 20, 20), dtype=torch.uint8, generator=g)
@@ -97,7 +99,7 @@ def test_equals_torchmetrics_from_images_and_a_weights_file(tmp_path: Path):
     with torch.no_grad():
         metric.update(real, real=True)
         metric.update(fake, real=False)
-    ours = InceptionExtractor(path)
+    ours = InceptionExtractor(InceptionWeights(path, "f00d", has_fc=True, state_dict=state))
     found = frechet_distance_of_features(ours(real).features[:, :3], ours(fake).features[:, :3])
     assert found == pytest.approx(metric.compute().item(), rel=1e-4)
     real_spread = ours(real[:2]).features[:, :3].var(dim=0).sum().item()
