@@ -313,7 +313,7 @@ def fetch(
     if name == "inception":
         from ganctl.metrics import inception_weights
 
-        typer.echo(str(inception_weights.find_or_fetch().path))
+        typer.echo(str(inception_weights.find_or_fetch(force=force).path))
         return
     from ganctl import data
 

