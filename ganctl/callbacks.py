@@ -153,27 +153,30 @@ class Scores(pl.Callback):
         every_epochs: int,
     ) -> None:
         self.run, self.run_log, self.facts, self.val = run, run_log, facts, val
-        self.classifier, self.num_gen, self.every_epochs = classifier, num_gen, every_epochs
+        self.classifier, self.every_epochs = classifier, every_epochs
+        self.labels = generate.proportional_labels(facts.class_counts, num_gen)
+        self.seeds = range(FIRST_SEED, FIRST_SEED + num_gen)
         self.fd_key = f"val/{classifier.prefix}_fd"
         self.latest: dict[str, float] = {}
-        self._real: Extracted | None = None
+        self._real: tuple[ClassifierExtractor, Extracted] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
         assert isinstance(gan, GAN)
         if not trainer.is_global_zero or not _due(trainer, self.every_epochs):
             return
         self.run_log.flush()
-        extractor = ClassifierExtractor(self.classifier, gan.device)
-        if self._real is None:
-            self._real = extract(extractor, in_batches(self.val.images))
-        labels = generate.proportional_labels(self.facts.class_counts, self.num_gen)
-        seeds = range(FIRST_SEED, FIRST_SEED + self.num_gen)
+        if self._real is None:  # the device is known only now
+            extractor = ClassifierExtractor(self.classifier, gan.device)
+            self._real = extractor, extract(extractor, in_batches(self.val.images))
+        extractor, real = self._real
+        latent_dim = gan.numbers.latent_dim
         fakes = extract(
-            extractor, generate.batches(gan.G_ema, gan.numbers.latent_dim, labels, seeds, gan.device)
+            extractor, generate.batches(gan.G_ema, latent_dim, self.labels, self.seeds, gan.device)
         )
-        matrix = confusion.confusion_matrix(torch.tensor(labels), fakes.predicted, self.facts.num_classes)
+        wanted = torch.tensor(self.labels)
+        matrix = confusion.confusion_matrix(wanted, fakes.predicted, self.facts.num_classes)
         self.latest = {
-            self.fd_key: fakes.frechet_distance(self._real),
+            self.fd_key: fakes.frechet_distance(real),
             "val/label_accuracy": confusion.class_scores(matrix).accuracy,
         }
         self.run_log.metrics(self.latest, gan.steps)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ganctl import progress
 from ganctl.data.dataset import Dataset
 from ganctl.errors import GanctlError, UsageError, nearest
-from ganctl.metrics import catalogue, classifier, confusion, inception_weights
+from ganctl.metrics import catalogue, classifier, inception_weights
 from ganctl.metrics.cache import cached, save_statistics
 from ganctl.metrics.cas import RECIPE, classification_accuracy
 from ganctl.metrics.catalogue import Rows, Score, Seen, Value, row_name
@@ -138,9 +138,7 @@ def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
         fake = Seen(_extract(extractor, side, keeps, "generated"), side.labels)
         drawn.append(_rows(scores, fake, real, extractor))
         if features == "classifier" and repeat == 0 and side.labels is not None:
-            assert run.reals.dataset is not None  # the classifier is that of the data set
-            classes = run.reals.dataset.facts.num_classes
-            run.confusion = confusion.confusion_matrix(side.labels, fake.extracted.predicted, classes)
+            run.confusion = fake.confusion
     floors = _floors(scores, floor, real, extractor)
     run.add(
         {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,6 +45,18 @@ class Seen:
     def features(self) -> Tensor:
         assert self.extracted.features is not None
         return self.extracted.features
+
+    @property
+    def num_classes(self) -> int:
+        """K, the labels that the extractor tells apart."""
+        assert self.extracted.logits is not None
+        return self.extracted.logits.shape[1]
+
+    @cached_property
+    def confusion(self) -> Tensor:
+        """(K, K) int64 counts, row = wanted label, column = recognised."""
+        assert self.labels is not None
+        return confusion.confusion_matrix(self.labels, self.extracted.predicted, self.num_classes)
 
 
 @dataclass(frozen=True)
@@ -136,24 +149,17 @@ def _intra(images: Seen, real: Seen) -> Rows:
 
 
 def _accuracy(images: Seen, real: Seen) -> Rows:
-    assert images.labels is not None
-    matrix = confusion.confusion_matrix(images.labels, images.extracted.predicted, _num_classes(images))
-    return {"label_accuracy": Value(confusion.class_scores(matrix).accuracy)}
+    return {"label_accuracy": Value(confusion.class_scores(images.confusion).accuracy)}
 
 
 def _modes(images: Seen, real: Seen) -> Rows:
     reals = real.extracted.predicted if real.labels is None else real.labels
-    found = mode_coverage(images.extracted.predicted, reals, _num_classes(images))
+    found = mode_coverage(images.extracted.predicted, reals, images.num_classes)
     reason = None if np.isfinite(found.kl) else "a label was generated that no real image has"
     return {
         "modes": Value(float(found.modes), settings={"of": found.num_classes}),
         "mode_kl": Value(found.kl if reason is None else None, reason=reason),
     }
-
-
-def _num_classes(images: Seen) -> int:
-    assert images.extracted.logits is not None
-    return images.extracted.logits.shape[1]
 
 
 # On the features of any extractor.

@@ -14,7 +14,7 @@ import torch
 from ganctl import data, evaluate, generate, scoring, sides
 from ganctl.checkpoint import Snapshot
 from ganctl.errors import UsageError
-from ganctl.metrics import classifier
+from ganctl.metrics import classifier, confusion
 from ganctl.networks.mlp import Generator
 from ganctl.report import Report, read_report
 
@@ -63,6 +63,26 @@ def test_label_accuracy_is_what_the_classifier_says(snapshot: Snapshot, report: 
     assert report.confusion is not None
     assert int(report.confusion.sum()) == 200
     assert report.confusion.sum(1).tolist() == np.bincount(labels, minlength=10).tolist()
+
+
+def test_each_set_of_images_is_counted_once(
+    snapshot: Snapshot, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    count = confusion.confusion_matrix
+
+    def counting(labels: torch.Tensor, *args: Any) -> torch.Tensor:
+        counted.append(len(labels))
+        return count(labels, *args)
+
+    monkeypatch.setattr(confusion, "confusion_matrix", counting)
+    _evaluate(snapshot, n=180)
+    assert counted == [180, 180]  # generated, and real for the floor
+    # The report has the counts also where no score is made of them.
+    found = _evaluate(snapshot, replace(FAST, metrics=("fid",)))[0].confusion
+    assert found is not None
+    assert report.confusion is not None
+    assert torch.equal(found, report.confusion)
 
 
 def test_the_frechet_distance_is_that_of_numpy(snapshot: Snapshot, report: Report) -> None:
