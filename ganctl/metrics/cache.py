@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from ganctl.metrics.frechet import Moments
 log = logging.getLogger("ganctl")
 
 FORMAT_VERSION = 1
+MAX_BYTES = 2_000_000_000  # of all entries
 MAX_DIM = 16_384  # of features and logits: their covariance then has 2 GiB
 MAX_KEY_CHARS = 100_000
 
@@ -34,7 +37,8 @@ _FIX = "give a statistics file that ganctl wrote"
 def cached(key: Key, compute: Callable[[], Extracted], use: bool = True) -> Extracted:
     """What is kept under `key`, or else what `compute` returns, which is then kept.
 
-    A file that cannot be read, written or believed costs time and a line in the log, never the result.
+    A file that cannot be read, written or believed costs time and a line in the log, never the result. Beyond
+    `MAX_BYTES` the entries that were not used for longest go.
 
     Args:
         key: all that the result depends on: data checksum, split, number, seed, extractor digest, precision,
@@ -48,6 +52,8 @@ def cached(key: Key, compute: Callable[[], Extracted], use: bool = True) -> Extr
         try:
             extracted, found = load_statistics(path)
             if found == dict(key):
+                with contextlib.suppress(OSError):  # a cache of others, that may only be read
+                    os.utime(path)
                 return extracted
             log.warning("computing real statistics anew: %s is of other images or another extractor", path)
         except UsageError as error:
@@ -55,6 +61,7 @@ def cached(key: Key, compute: Callable[[], Extracted], use: bool = True) -> Extr
     extracted = compute()
     try:
         save_statistics(path, extracted, key)
+        _evict(path)
     except GanctlError as error:
         log.warning("real statistics are not kept for next time: %s", error.what)
     return extracted
@@ -117,6 +124,25 @@ def load_statistics(path: Path) -> tuple[Extracted, dict[str, str | int | None]]
     if not _finite(tensors) or moments.count < 1 or images - {float(moments.count)}:
         raise UsageError(f"{path} holds impossible statistics", "compute the statistics anew")
     return Extracted(moments, tensors.get("logits"), tensors.get("features")), note["key"]
+
+
+def _evict(newest: Path) -> None:
+    """Removes what was used least recently until the rest fits; `newest`, just written, stays.
+
+    What killed runs left half written counts as well. Other processes may remove the same files, or go on
+    reading what is removed.
+    """
+    entries: list[tuple[bool, int, int, Path]] = []
+    for path in newest.parent.glob("*"):
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            entries.append((path == newest, found.st_mtime_ns, found.st_size, path))
+    total = 0
+    for _, _, size, path in sorted(entries, reverse=True):
+        total += size
+        if total > MAX_BYTES and path != newest:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _canonical(key: Key) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from ganctl.errors import GanctlError, UsageError
+from ganctl.metrics import cache
 from ganctl.metrics.cache import cached, entry_path, load_statistics, save_statistics
 from ganctl.metrics.extract import Extracted
 from ganctl.metrics.frechet import Moments
@@ -90,6 +92,58 @@ def test_without_use_nothing_is_read_or_written() -> None:
     assert cached(KEY, computation, use=False) is computation.result
     assert computation.calls == 2
     assert same(cached(KEY, computation), statistics(1))
+
+
+def age(path: Path, hours: int) -> None:
+    """As if it had last been used then."""
+    then = path.stat().st_mtime - 3600 * hours
+    os.utime(path, (then, then))
+
+
+def keep(n: int, hours: int = 0) -> Path:
+    """The n-th entry; all have one size."""
+    key = KEY | {"n": n}
+    cached(key, lambda: statistics(n))
+    age(entry_path(key), hours)
+    return entry_path(key)
+
+
+@pytest.mark.parametrize(("room", "left"), [(2.5, 2), (3, 3), (3.5, 3), (10, 4), (0.5, 1)])
+def test_beyond_the_limit_what_was_used_least_recently_goes(
+    room: float, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [keep(n, hours) for n, hours in ((1, 3), (2, 2), (3, 4))]
+    monkeypatch.setattr(cache, "MAX_BYTES", int(room * paths[0].stat().st_size))
+    newest = keep(4)
+    by_use = [newest, paths[1], paths[0], paths[2]]
+    assert sorted(newest.parent.iterdir()) == sorted(by_use[:left])
+
+
+def test_reading_is_using(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = keep(1, hours=3), keep(2, hours=2)
+    cached(KEY | {"n": 1}, lambda: pytest.fail("it is there"))
+    monkeypatch.setattr(cache, "MAX_BYTES", int(2.5 * first.stat().st_size))
+    third = keep(3)
+    assert sorted(first.parent.iterdir()) == sorted([first, third])
+    assert not second.exists()
+
+
+def test_what_a_killed_run_left_counts_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = keep(1, hours=1)
+    half = first.with_name(f".{first.name}.0123abcd")
+    half.write_bytes(bytes(first.stat().st_size))
+    age(half, hours=2)
+    monkeypatch.setattr(cache, "MAX_BYTES", int(2.5 * first.stat().st_size))
+    assert sorted(first.parent.iterdir()) == sorted([first, half])
+    second = keep(2)
+    assert sorted(first.parent.iterdir()) == sorted([first, second])
+
+
+def test_a_file_of_the_user_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_BYTES", 1)
+    for name in ("a", "b"):
+        save_statistics(tmp_path / f"{name}.safetensors", statistics(), KEY)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def edit(path: Path, note: dict | None = None, **tensors: np.ndarray | None) -> None:
