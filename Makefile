@@ -47,8 +47,9 @@ lint: setup ## ruff
 type: setup ## mypy
 	$(BIN)/mypy
 
-bench: setup ## start-up time of the command line against an empty one
-	$(BIN)/python scripts/bench_cli.py $(ARGS)
+bench: setup ## start-up, training, sampling; wants MNIST and a quiet machine (ARGS="--parts step --rounds 5")
+	$(BIN)/python scripts/bench_cli.py
+	$(BIN)/python scripts/bench.py $(ARGS)
 
 clean: ## remove caches and build output; runs and .venv stay
 	rm -rf build dist demo .mypy_cache .ruff_cache .pytest_cache

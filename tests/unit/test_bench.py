@@ -1,0 +1,131 @@
+"""What the benchmark computes, and that its bare loop does the work of `ganctl train`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+from bench import time_to
+from bench_loops import Bare
+from bench_measure import summary, training_speed
+
+from ganctl import data
+from ganctl.config import compose
+from ganctl.data.batches import ResidentBatches
+from ganctl.latents import step_seed
+from ganctl.train import _gan, train
+
+STEPS = 3
+
+
+def window(first: int, rows: int, speed: float) -> list[dict[str, float]]:
+    return [{"step": first + i, "train/images_per_s": speed} for i in range(rows)]
+
+
+def test_speed_is_all_images_by_all_seconds_after_the_warm_up() -> None:
+    scores = [{"step": 80, "val/label_accuracy": 0.5}]
+    warm, last = window(1, 20, 5.0) + window(21, 20, 7.0), window(81, 6, 1.0)
+    rows = [*warm, *window(41, 20, 100.0), *window(61, 20, 300.0), *scores, *last]
+    # 1 image at 100/s and 1 at 300/s: 2 images in 4/300 s
+    assert training_speed(rows, warm_up=40) == pytest.approx(150.0)
+    assert training_speed(rows, warm_up=60) == pytest.approx(300.0)
+    with pytest.raises(SystemExit, match="more --steps"):
+        training_speed(warm, warm_up=40)
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    speeds = {"theirs": [5.0, 20.0, 10.0], "ours": [10.0, 20.0, 30.0]}
+    found = {name: [{"images_per_s": s, "precision": 32} for s in values] for name, values in speeds.items()}
+    theirs, ours = summary(found, {"theirs": None, "ours": "theirs"})
+    assert (theirs["images_per_s"], ours["images_per_s"]) == (10.0, 20.0)
+    assert "ratio" not in theirs
+    assert ours["ratios"] == [2.0, 1.0, 3.0]
+    assert ours["ratio"] == 2.0
+    assert ours["against"] == "theirs"
+
+
+SCORES = [(0.94, 0.2), (0.95, 0.0648), (0.985, 0.05), (0.97, 0.03)]  # 8 × 0.0081 = 0.0648
+
+
+def run_folder(path: Path, name: str = "mnist") -> Path:
+    """Scores at 100 s, 200 s, … after a start shortly before midnight."""
+    rows: list[dict[str, Any]] = [{"step": 1, "train/d_loss": 1.0, "images_seen": 64}]
+    for i, (accuracy, fd) in enumerate(SCORES, 1):
+        rows.append({"step": i, "val/d_loss": 1.0, "images_seen": 1000 * i})
+        scores = {"val/label_accuracy": accuracy, "val/digit_fd": fd}
+        rows.append({"step": i, **scores, "images_seen": 1000 * i})
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (path / "config.yaml").write_text(yaml.safe_dump({"name": "x", "data": {"name": name}}))
+    lines = [
+        "2025-12-31 23:58:20,500 INFO run folder x",
+        "2025-12-31 23:58:22,000 INFO W&B is offline",
+        "2026-01-01 00:00:00,500 INFO epoch 1, 1 kimg: …",
+        "2026-01-01 00:01:40,500 INFO epoch 2, 2 kimg: …",
+        "2026-01-01 00:03:20,500 INFO epoch 3, 3 kimg: …",
+        "2026-01-01 00:05:00,500 INFO epoch 4, 4 kimg: …",
+    ]
+    (path / "train.log").write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_time_to_quality(tmp_path: Path) -> None:
+    found = {row["goal"]: (row["seconds"], row["images_seen"]) for row in time_to(run_folder(tmp_path))}
+    assert found == {
+        "label accuracy 95 %": (200.0, 2000),
+        "label accuracy 98 %": (300.0, 3000),
+        "label accuracy 99 %": (None, None),
+        "digit_fd 8 × floor": (200.0, 2000),
+        "digit_fd 4 × floor": (400.0, 4000),
+        "digit_fd 2 × floor": (None, None),
+    }
+
+
+def test_the_floor_is_that_of_mnist(tmp_path: Path) -> None:
+    goals = [row["goal"] for row in time_to(run_folder(tmp_path, "digits"))]
+    assert goals == ["label accuracy 95 %", "label accuracy 98 %", "label accuracy 99 %"]
+
+
+def test_a_log_of_two_starts_has_no_wall_clock(tmp_path: Path) -> None:
+    log = run_folder(tmp_path) / "train.log"
+    log.write_text(log.read_text() + "2026-01-01 01:00:00,000 INFO run folder x\n")
+    with pytest.raises(SystemExit, match="one start"):
+        time_to(tmp_path)
+
+
+SMALL = {
+    "dcgan": ["model.generator.width=8", "model.discriminator.width=8"],
+    "mlp": ["model.generator.widths=[16,32]", "model.discriminator.width=32"],
+}
+
+
+@pytest.mark.parametrize("experiment", SMALL)
+def test_the_bare_loop_does_the_same_work(experiment: str, tmp_path: Path) -> None:
+    # mlp has dropout: the noise must be drawn in the same order as well
+    quiet = ["logger=none", "callbacks=none", "callbacks.progress_bar=false", f"run.dir={tmp_path / 'run'}"]
+    short = ["trainer.accelerator=cpu", "trainer.precision=32", f"trainer.max_steps={STEPS}"]
+    cfg = compose([f"+experiment={experiment}", "data=digits", *SMALL[experiment], *short, *quiet])
+    train(cfg)
+    trained = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+    pl.seed_everything(cfg.seed, verbose=False)
+    dataset = data.load("digits", None, cfg.data.val_size, cfg.data.val_seed)
+    gan = _gan(cfg, dataset, STEPS * cfg.data.batch_size)
+    start = {name: value.clone() for name, value in gan.state_dict().items()}
+    loop = Bare(gan, bf16=False)
+    batches = ResidentBatches(dataset.train, cfg.data.batch_size, cfg.seed)
+    for step, (pixels, y) in enumerate(itertools.islice(batches, STEPS)):
+        torch.manual_seed(step_seed(cfg.seed, step, 0))
+        loop.step(pixels, y)
+
+    assert set(trained) == set(start)
+    for name, value in gan.state_dict().items():
+        torch.testing.assert_close(
+            value, trained[name], atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+        assert value.dtype == torch.int64 or not torch.equal(value, start[name])
