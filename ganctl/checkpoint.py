@@ -1,29 +1,26 @@
-"""The self-contained checkpoint: written whole or not at all, read without running its code.
+"""The self-contained checkpoint: read without running its code.
 
 A Lightning `.ckpt` of plain types and tensors. What `sample` and `eval` need lies under the key `ganctl`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
 import platform
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from ganctl import __version__, networks
 from ganctl.data.dataset import DatasetFacts
 from ganctl.digest import tensor_digest
-from ganctl.errors import GanctlError, UsageError
+from ganctl.errors import UsageError
 
 KEY = "ganctl"
 FORMAT_VERSION = 1
@@ -132,7 +129,7 @@ def entry(
         "ganctl": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "pytorch-lightning": pl.__version__,
+        "pytorch-lightning": version_of("pytorch-lightning"),
     }
     return {
         "format_version": FORMAT_VERSION,
@@ -197,32 +194,6 @@ def read(path: Path) -> Snapshot:
     )
     rest = checked.model_dump(exclude={"format_version", "data", "ema"})
     return Snapshot(facts=facts, ema=checked.ema, **rest)
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs, renames: the previous file lives until the new one is whole.
-
-    Lightning's own writing stages elsewhere and moves, which on a full disk destroyed the previous file.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises `GanctlError` when the disk does not take it; the previous file is then untouched."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise GanctlError(
-                f"cannot write {target}: {_first_line(error)}",
-                "free disk space; the previous checkpoint is untouched",
-            ) from error
 
 
 def _first_line(error: Exception) -> str:

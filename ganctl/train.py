@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ganctl import callbacks, checkpoint, data, loggers, networks, runs
+from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config import Config
 from ganctl.data.dataset import Dataset
 from ganctl.data.module import ResidentData
@@ -204,7 +205,7 @@ def _trainer(cfg: Config) -> pl.Trainer:
             limit_val_batches=one,
             limit_test_batches=one,
             num_sanity_val_steps=0,
-            plugins=[checkpoint.AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

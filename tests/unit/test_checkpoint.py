@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ganctl import checkpoint
+from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import GanctlError, UsageError
 from ganctl.networks.mlp import Generator
@@ -131,7 +132,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    io, path = checkpoint.AtomicCheckpointIO(), tmp_path / "last.ckpt"
+    io, path = AtomicCheckpointIO(), tmp_path / "last.ckpt"
     io.save_checkpoint({"a": 1}, path)
 
     def full(descriptor: int) -> None:

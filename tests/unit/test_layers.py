@@ -17,7 +17,17 @@ TIERS = (
     ("train", "sample", "evaluate", "compare"),
     ("scoring",),
     ("sides",),
-    ("gan", "callbacks", "runs", "checkpoint", "loggers", "wandb_logger", "comet_logger", "report"),
+    (
+        "gan",
+        "callbacks",
+        "runs",
+        "checkpoint",
+        "checkpoint_io",
+        "loggers",
+        "wandb_logger",
+        "comet_logger",
+        "report",
+    ),
     ("networks", "data", "metrics", "generate", "inputs"),
     (
         "losses",
