@@ -229,7 +229,9 @@ def read(path: Path) -> Snapshot:
             f"{path} is damaged: {_first_line(error)}", "give another checkpoint, such as best.ckpt beside it"
         ) from error
     if not isinstance(found, dict):
-        raise UsageError(f"{path} is a file of another program", "give a file that ganctl train wrote")
+        raise UsageError(
+            f"{path} is a file of another program or purpose", "give a file that ganctl train wrote"
+        )
     return _snapshot(path, found)
 
 

@@ -425,7 +425,7 @@ def test_missing_checkpoint_with_a_folder_is_refused(invoke: Invoke, good: Path,
     assert_refused(invoke("sample", "--ckpt", where), where, fix="")
 
 
-@pytest.mark.parametrize("options", [(), ("--ckpt", "last.ckpt"), ("--ckpt", "best.ckpt")])
+@pytest.mark.parametrize("options", [("--ckpt", "last.ckpt"), ("--ckpt", "best.ckpt")])
 def test_name_without_a_run_is_refused(invoke: Invoke, good: Path, options: tuple[str, ...]) -> None:
     assert_refused(invoke("eval", *options), "runs/", fix="ganctl train")
 
