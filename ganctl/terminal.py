@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from ganctl.checkpoint import Snapshot
     from ganctl.report import Metric, Report
+    from ganctl.snapshot import Snapshot
 
 
 def examples(*commands: str) -> str:

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import callbacks, checkpoint, data, loggers, networks, runs
+from ganctl import callbacks, data, loggers, networks, runs, snapshot
 from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config import Config
 from ganctl.data.dataset import Dataset
@@ -105,7 +105,7 @@ def _fit(
     scores = _scores(cfg, dataset, folder, run_log)
 
     def describe(gan: GAN) -> dict[str, Any]:
-        return checkpoint.entry(
+        return snapshot.entry(
             config=cfg.model_dump(),
             facts=dataset.facts,
             latent_dim=cfg.model.latent_dim,

@@ -16,9 +16,9 @@ from typing import Any
 from torch import nn
 
 from ganctl import checkpoint, config, runs
-from ganctl.checkpoint import Snapshot
 from ganctl.errors import GanctlError, UsageError
 from ganctl.report import ReportFile, read_report
+from ganctl.snapshot import Snapshot
 from ganctl.terminal import metric_rows
 
 MAX_BYTES = 2_000_000

@@ -20,15 +20,15 @@ DIGITS = ("data=digits", "logger=none")
 @pytest.fixture(scope="module")
 def content() -> dict[str, Any]:
     """What `ganctl train` saves, of an untrained generator of 8 × 8 digits."""
-    from ganctl import checkpoint
     from ganctl.data.dataset import DatasetFacts
     from ganctl.networks.dcgan import Generator
+    from ganctl.snapshot import entry
 
     spec = {"_target_": "ganctl.networks.dcgan.Generator", "width": 4}
     G = Generator(latent_dim=4, num_classes=10, channels=1, resolution=8, width=4)
     facts = DatasetFacts("digits", tuple("0123456789"), 1, 8, (120,) * 10)
     return {
-        "ganctl": checkpoint.entry(
+        "ganctl": entry(
             config={},
             facts=facts,
             latent_dim=4,

@@ -18,6 +18,7 @@ from ganctl.errors import UsageError
 from ganctl.images import to_float
 from ganctl.metrics import classifier
 from ganctl.networks.dcgan import Generator
+from ganctl.snapshot import entry
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "bundle_generator.py"))
 bundle, train_command = SCRIPT["bundle"], SCRIPT["train_command"]
@@ -73,7 +74,7 @@ def last(tmp_path: Path) -> Path:
     """`last.ckpt` of an untrained small generator of 28 × 28 digits."""
     torch.manual_seed(0)
     overrides = ["experiment=quick", "model.lr=2e-3", "model.generator.width=4", "logger=none"]
-    content = checkpoint.entry(
+    content = entry(
         config=config.compose(overrides).model_dump(),
         facts=DatasetFacts("mnist", tuple("0123456789"), 1, 28, (5500,) * 10),
         latent_dim=64,

@@ -19,6 +19,7 @@ from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import GanctlError, UsageError
 from ganctl.networks.mlp import Generator
+from ganctl.snapshot import entry
 
 FACTS = DatasetFacts("digits", ("zero", "one", "two"), 1, 8, (5, 6, 7))
 SPEC = {"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]}
@@ -30,7 +31,7 @@ def _generator() -> Generator:
 
 
 def _content(**changes: Any) -> dict[str, Any]:
-    entry = checkpoint.entry(
+    content = entry(
         config={"name": "x"},
         facts=FACTS,
         latent_dim=4,
@@ -40,7 +41,7 @@ def _content(**changes: Any) -> dict[str, Any]:
         steps=10,
         wandb_id=None,
     )
-    return {checkpoint.KEY: entry | changes, "state_dict": {}}
+    return {checkpoint.KEY: content | changes, "state_dict": {}}
 
 
 def _saved(path: Path, content: Any) -> Path:

@@ -23,6 +23,7 @@ TIERS = (
         "runs",
         "checkpoint",
         "checkpoint_io",
+        "snapshot",
         "loggers",
         "wandb_logger",
         "comet_logger",
