@@ -14,7 +14,7 @@ import typer
 
 from ganctl import __version__
 from ganctl.errors import UsageError
-from ganctl.terminal import examples, find_device, metric_rows, note, report_footer, verb
+from ganctl.terminal import examples, find_device, metric_rows, note, open_checkpoint, report_footer, verb
 
 if TYPE_CHECKING:
     from ganctl.metrics.features import Precision
@@ -52,7 +52,8 @@ Ckpt = Annotated[
         "--ckpt",
         "--network",
         metavar="FILE",
-        help="A checkpoint, a run folder, or last.ckpt / best.ckpt of the newest run, which is the default.",
+        help="A checkpoint (.ckpt or .safetensors), a run folder, or last.ckpt / best.ckpt of the newest "
+        "run; by default its last.ckpt, or the bundled MNIST generator where there is no run.",
     ),
 ]
 TrustCode = Annotated[
@@ -135,16 +136,14 @@ def sample(
     if outdir is not None and (out is not None or format != "png"):
         raise UsageError("--outdir writes single PNGs", "leave out --out and --format")
 
-    from ganctl import atomic, checkpoint, runs
+    from ganctl import atomic
     from ganctl import sample as sampling
     from ganctl.latents import MAX_SEED
 
     if seeds is None and seed + n - 1 > MAX_SEED:
         raise UsageError(f"--seed {seed} is too large", f"seeds go up to {MAX_SEED}")
     numbers = list(range(seed, seed + n)) if seeds is None else sampling.parse_seeds(seeds)
-    path = runs.find_checkpoint(ckpt)
-    snapshot = checkpoint.read(path)
-    note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
+    _, snapshot = open_checkpoint(ckpt)
     labels = sampling.parse_labels(label, snapshot.facts.label_names)
     span = f"seed{numbers[0]}_n{len(numbers)}"
     target = out or Path(f"label{label.replace('/', '_')}_{span}.{format}")
@@ -227,7 +226,7 @@ def eval_(
     if precision not in ("float32", "bf16"):
         raise UsageError(f"there is no precision {precision!r}", "precisions are float32 and bf16")
 
-    from ganctl import atomic, checkpoint, evaluate, runs, scoring, sides
+    from ganctl import atomic, evaluate, runs, scoring, sides
     from ganctl import data as datasets
     from ganctl import images as pictures
 
@@ -244,10 +243,8 @@ def eval_(
     where = find_device(device)
     fakes: Fakes
     if images is None:
-        path = runs.find_checkpoint(ckpt)
-        snapshot = checkpoint.read(path)
-        note(f"checkpoint {path}, {snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}")
-        target = out or path.with_name(f"{path.stem}.eval.json")
+        path, snapshot = open_checkpoint(ckpt)
+        target = out or runs.outputs_of(path, ".eval.json")
         fakes = sides.CheckpointFakes(snapshot, n or 10_000, where, trust_code)
         name = data or snapshot.facts.name
     else:

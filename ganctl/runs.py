@@ -11,6 +11,9 @@ from ganctl.errors import UsageError
 # `debug=true` trains there; it never counts as the newest run.
 DEBUG = "debug"
 
+# What `sample` and `eval` use where nothing was trained yet. See ganctl/assets/generator_mnist.md.
+BUNDLED = Path(__file__).resolve().parent / "assets" / "generator_mnist.safetensors"
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -78,23 +81,31 @@ def newest(root: Path, file: str = "last.ckpt") -> Path | None:
 
 def find_checkpoint(ckpt: str | None, root: Path = Path("runs")) -> Path:
     """What `--ckpt` means: that file if it exists; the `last.ckpt` of a run folder; a file of that name in
-    the newest run. None means `last.ckpt` of the newest run.
+    the newest run. None means `last.ckpt` of the newest run, and `BUNDLED` where no run has one.
 
     Raises:
         UsageError: there is no such file.
     """
-    if ckpt is not None:
-        path = Path(ckpt)
-        if path.is_file():
-            return path
-        if (path / "checkpoints" / "last.ckpt").is_file():
-            return path / "checkpoints" / "last.ckpt"
-        if path.name != ckpt:
-            raise UsageError(f"there is no checkpoint {ckpt}", f"give a file, or a run folder below {root}/")
-    file = ckpt or "last.ckpt"
-    found = newest(root, file)
+    if ckpt is None:
+        return newest(root) or BUNDLED
+    path = Path(ckpt)
+    if path.is_file():
+        return path
+    if (path / "checkpoints" / "last.ckpt").is_file():
+        return path / "checkpoints" / "last.ckpt"
+    if path.name != ckpt:
+        raise UsageError(f"there is no checkpoint {ckpt}", f"give a file, or a run folder below {root}/")
+    found = newest(root, ckpt)
     if found is None:
         raise UsageError(
-            f"no run below {root}/ has a {file}", "train one: ganctl train +experiment=quick; or give --ckpt"
+            f"no run below {root}/ has a {ckpt}",
+            "train one: ganctl train +experiment=quick; or leave out --ckpt for the bundled generator",
         )
     return found
+
+
+def outputs_of(checkpoint: Path, suffix: str) -> Path:
+    """Where what is made of a checkpoint goes: `<stem><suffix>` beside it, or in the current folder for the
+    bundled one, whose own folder is the package's."""
+    beside = checkpoint.with_name(f"{checkpoint.stem}{suffix}")
+    return Path(beside.name) if checkpoint.resolve() == BUNDLED else beside

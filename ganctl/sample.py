@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ganctl import __version__, atomic, generate, images, progress
-from ganctl.checkpoint import Snapshot
 from ganctl.errors import UsageError, nearest
 from ganctl.latents import MAX_SEED
+from ganctl.snapshot import Snapshot
 
 
 def parse_labels(text: str, names: Sequence[str]) -> list[int]:

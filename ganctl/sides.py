@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ganctl import generate, inputs
-from ganctl.checkpoint import Snapshot
 from ganctl.data.dataset import Dataset, ImageSet
 from ganctl.errors import UsageError
 from ganctl.metrics.cache import load_statistics
 from ganctl.metrics.extract import Extracted, in_batches
+from ganctl.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ import typer
 from ganctl.errors import GanctlError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from ganctl.report import Metric, Report
+    from ganctl.snapshot import Snapshot
 
 
 def examples(*commands: str) -> str:
@@ -100,6 +103,29 @@ def find_device(name: str) -> torch.device:
     if not available[name]():
         raise UsageError(f"this machine has no {name} device", "use --device cpu, or auto")
     return torch.device(name)
+
+
+def open_checkpoint(ckpt: str | None) -> tuple[Path, Snapshot]:
+    """The checkpoint that `--ckpt` means; says on stderr which one that is.
+
+    Raises:
+        UsageError: there is none, or it cannot be read.
+    """
+    from ganctl import checkpoint, runs
+
+    path = runs.find_checkpoint(ckpt)
+    snapshot = checkpoint.read(path)
+    made = f"{snapshot.nimg / 1000:.0f} kimg of {snapshot.facts.name}"
+    if ckpt is None and path == runs.BUNDLED:
+        recipe = snapshot.config.get("name")
+        note(
+            f"no run below runs/: using the bundled {path.stem} {snapshot.digest[:8]} "
+            f"(+experiment={recipe}, {made}); ganctl train +experiment={recipe} makes one of your own, "
+            "which replaces it"
+        )
+    else:
+        note(f"checkpoint {path}, {made}")
+    return path, snapshot
 
 
 def _configure_logging() -> None:

@@ -19,7 +19,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import callbacks, checkpoint, data, loggers, networks, runs
+from ganctl import callbacks, data, loggers, networks, runs, snapshot
+from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config import Config
 from ganctl.data.dataset import Dataset
 from ganctl.data.module import ResidentData
@@ -104,7 +105,7 @@ def _fit(
     scores = _scores(cfg, dataset, folder, run_log)
 
     def describe(gan: GAN) -> dict[str, Any]:
-        return checkpoint.entry(
+        return snapshot.entry(
             config=cfg.model_dump(),
             facts=dataset.facts,
             latent_dim=cfg.model.latent_dim,
@@ -204,7 +205,7 @@ def _trainer(cfg: Config) -> pl.Trainer:
             limit_val_batches=one,
             limit_test_batches=one,
             num_sanity_val_steps=0,
-            plugins=[checkpoint.AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

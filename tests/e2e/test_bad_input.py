@@ -20,15 +20,15 @@ DIGITS = ("data=digits", "logger=none")
 @pytest.fixture(scope="module")
 def content() -> dict[str, Any]:
     """What `ganctl train` saves, of an untrained generator of 8 × 8 digits."""
-    from ganctl import checkpoint
     from ganctl.data.dataset import DatasetFacts
     from ganctl.networks.dcgan import Generator
+    from ganctl.snapshot import entry
 
     spec = {"_target_": "ganctl.networks.dcgan.Generator", "width": 4}
     G = Generator(latent_dim=4, num_classes=10, channels=1, resolution=8, width=4)
     facts = DatasetFacts("digits", tuple("0123456789"), 1, 8, (120,) * 10)
     return {
-        "ganctl": checkpoint.entry(
+        "ganctl": entry(
             config={},
             facts=facts,
             latent_dim=4,
@@ -425,7 +425,7 @@ def test_missing_checkpoint_with_a_folder_is_refused(invoke: Invoke, good: Path,
     assert_refused(invoke("sample", "--ckpt", where), where, fix="")
 
 
-@pytest.mark.parametrize("options", [(), ("--ckpt", "last.ckpt"), ("--ckpt", "best.ckpt")])
+@pytest.mark.parametrize("options", [("--ckpt", "last.ckpt"), ("--ckpt", "best.ckpt")])
 def test_name_without_a_run_is_refused(invoke: Invoke, good: Path, options: tuple[str, ...]) -> None:
     assert_refused(invoke("eval", *options), "runs/", fix="ganctl train")
 

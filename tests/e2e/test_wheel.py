@@ -1,4 +1,4 @@
-"""The wheel is complete: installed in an empty environment, away from the checkout, it trains."""
+"""The wheel is complete: installed in an empty environment, away from the checkout, it samples and trains."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_wheel_holds_the_package_the_configuration_and_the_assets(wheel: Path) -
     code = {str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "ganctl").rglob("*.py")}
     assets = {str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "ganctl" / "assets").iterdir()}
     assert "ganctl/conf/experiment/quick.yaml" in conf
-    assert "ganctl/assets/digits.npz" in assets
+    assert {"ganctl/assets/digits.npz", "ganctl/assets/generator_mnist.safetensors"} <= assets
     assert not (conf | code | assets) - names
     info = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     strangers = {name for name in names - info if not name.startswith("ganctl/")}
@@ -50,7 +50,7 @@ def test_wheel_holds_the_package_the_configuration_and_the_assets(wheel: Path) -
     assert any(name.endswith("LICENSE") for name in info)
 
 
-def test_installed_wheel_trains_without_the_checkout(
+def test_installed_wheel_samples_and_trains_without_the_checkout(
     wheel: Path, command: Callable[..., Any], tmp_path: Path
 ) -> None:
     venv = tmp_path / "venv"
@@ -70,6 +70,12 @@ def test_installed_wheel_trains_without_the_checkout(
     assert found.returncode == 0, found.stderr
     for place in json.loads(found.stdout):
         assert Path(place).resolve().is_relative_to(packages.resolve())
+
+    sampled = command(
+        "sample", "--n", "1", "--out", "x.png", cwd=away, program=[str(venv / "bin" / "ganctl")]
+    )
+    assert sampled.returncode == 0, sampled.stderr
+    assert (away / "x.png").read_bytes().startswith(b"\x89PNG")
 
     options = ("+experiment=quick", "data=digits", "trainer.max_steps=5")
     done = command("train", *options, cwd=away, program=[str(venv / "bin" / "ganctl")])

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from ganctl import data, evaluate, generate, scoring, sides
-from ganctl.checkpoint import Snapshot
 from ganctl.errors import UsageError
 from ganctl.metrics import classifier, confusion
 from ganctl.networks.mlp import Generator
 from ganctl.report import Report, read_report
+from ganctl.snapshot import Snapshot
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),  # torch 2.15 inside its own code

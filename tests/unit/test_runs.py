@@ -64,7 +64,25 @@ def test_a_run_folder_means_its_last_checkpoint(tmp_path: Path) -> None:
     assert runs.find_checkpoint(str(tmp_path / "a/1")) == checkpoints / "last.ckpt"
 
 
-@pytest.mark.parametrize("name", [None, "last.ckpt", "other/last.ckpt"])
-def test_nothing_found_is_said(tmp_path: Path, name: str | None) -> None:
+@pytest.mark.parametrize("name", ["last.ckpt", "other/last.ckpt"])
+def test_nothing_found_is_said(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"last\.ckpt"):
         runs.find_checkpoint(name, tmp_path)
+
+
+def test_without_a_run_the_bundled_generator_stands_in_until_there_is_one(tmp_path: Path) -> None:
+    _run(tmp_path, "debug/1", 400, "last.ckpt")
+    _run(tmp_path, "a/1", 100)
+    assert runs.find_checkpoint(None, tmp_path) == runs.BUNDLED
+    checkpoints = _run(tmp_path, "a/2", 50, "last.ckpt")
+    assert runs.find_checkpoint(None, tmp_path) == checkpoints / "last.ckpt"
+
+
+def test_a_report_lies_beside_its_checkpoint_but_never_in_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs.outputs_of(Path("x/last.ckpt"), ".eval.json") == Path("x/last.eval.json")
+    monkeypatch.chdir(tmp_path)
+    for path in (runs.BUNDLED, Path(os.path.relpath(runs.BUNDLED))):
+        target = runs.outputs_of(path, ".eval.json")
+        assert target.resolve() == (tmp_path / "generator_mnist.eval.json").resolve()

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from ganctl import sample
-from ganctl.checkpoint import Snapshot
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import UsageError
 from ganctl.networks.mlp import Generator
+from ganctl.snapshot import Snapshot
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "ankle-boot")
