@@ -14,7 +14,8 @@ class ImageSet:
 
     Args:
         images: (N, C, H, W) uint8 in 0..255.
-        labels: (N,) int64 in [0, num_classes).
+        labels: (N,) int64 in [0, num_classes); of a set without label names, the mode that each image shows,
+            which evaluation knows and networks don't look at.
     """
 
     images: Tensor
@@ -30,13 +31,18 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What networks, samplers and reports need to know of a data set without having it."""
+    """What networks, samplers and reports need to know of a data set without having it.
+
+    Args:
+        label_names: of the labels that a generator is asked for; empty for unconditional training.
+        class_counts: training images of each of them.
+    """
 
     name: str
     label_names: tuple[str, ...]
     channels: int
     resolution: int
-    class_counts: tuple[int, ...]  # training images of each label
+    class_counts: tuple[int, ...]
 
     @property
     def num_classes(self) -> int:
