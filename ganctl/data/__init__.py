@@ -67,9 +67,10 @@ def load(
             f"val_size={val_size} does not fit: {name} has {len(train)} training images",
             f"give a val_size from 0 to {len(train) - 1}",
         )
-    train, val = split_validation(train, val_size, val_seed)
+    kept, held_out = split_validation(len(train), val_size, val_seed)
     if name == "stacked_mnist":
-        return stacked.dataset(train, val, test)
+        return stacked.dataset(train, held_out, test)
+    train, val = train.subset(kept), train.subset(held_out)
     label_names = LABEL_NAMES[name]
     facts = DatasetFacts(
         name=name,

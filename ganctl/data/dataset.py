@@ -59,11 +59,11 @@ class Dataset:
     test: ImageSet
 
 
-def split_validation(train: ImageSet, val_size: int, val_seed: int) -> tuple[ImageSet, ImageSet]:
-    """Cuts a random validation part off the training images, the same for the same seed.
+def split_validation(num_train: int, val_size: int, val_seed: int) -> tuple[Tensor, Tensor]:
+    """Cuts a random validation part off `num_train` training images, the same for the same seed.
 
     Returns:
-        (train without the validation images, validation), disjoint, their union all of `train`.
+        The places of (training, validation) images, int64, sorted; disjoint, together all.
     """
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(val_seed))
-    return train.subset(order[val_size:].sort().values), train.subset(order[:val_size].sort().values)
+    order = torch.randperm(num_train, generator=torch.Generator().manual_seed(val_seed))
+    return order[val_size:].sort().values, order[:val_size].sort().values

@@ -7,41 +7,53 @@ modes, so the training has no labels: a label would hand the mode over.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
 
-# The sizes of PacGAN (Lin et al. 2018, arXiv:1712.04086): on average 128 images of a mode to train on, 26 to
-# test with. The validation part has as many images as digits.
+# The sizes of PacGAN (Lin et al. 2018, arXiv:1712.04086): on average 128 images of a mode to train on, before
+# those with validation digits are left out, and 26 to test with. The validation part has as many as digits.
 NUM_TRAIN = 128_000
 NUM_TEST = 26_000
 
 
-def dataset(train: ImageSet, val: ImageSet, test: ImageSet) -> Dataset:
-    """Stacks each split of digits for itself: no digit of one split is in an image of another.
+def dataset(train: ImageSet, held_out: Tensor, test: ImageSet) -> Dataset:
+    """Stacks each split for itself: no digit of one is in an image of another.
+
+    Training images with a validation digit are left out, not drawn again: those trained on are then among
+    those that there are without a validation part, where evaluation looks for memorised ones.
 
     Args:
-        train, val, test: digits, images (N, 1, H, W) uint8, labels in 0..9.
+        train, test: official digits, images (N, 1, H, W) uint8, labels in 0..9.
+        held_out: (M,) int64, the places of the validation part in `train`.
     """
+    triples = draw(len(train), NUM_TRAIN, seed=0)
+    validates = torch.zeros(len(train), dtype=torch.bool)
+    validates[held_out] = True
+    val = train.subset(held_out)
     facts = DatasetFacts(
         name="stacked_mnist", label_names=(), channels=3, resolution=train.images.shape[2], class_counts=()
     )
     return Dataset(
         facts,
-        train=stack(train, NUM_TRAIN, seed=0),
-        val=stack(val, len(val), seed=1),
-        test=stack(test, NUM_TEST, seed=2),
+        train=stack(train, triples[~validates[triples].any(dim=1)]),
+        val=stack(val, draw(len(val), len(val), seed=1)),
+        test=stack(test, draw(len(test), NUM_TEST, seed=2)),
     )
 
 
-def stack(digits: ImageSet, n: int, seed: int) -> ImageSet:
-    """n images of three independent uniform draws from `digits` each, the same for the same seed.
+def draw(num_digits: int, n: int, seed: int) -> Tensor:
+    """n triples of independent uniform draws from `num_digits` digits: (n, 3) int64."""
+    # randint wants a range even to draw nothing from it, as for an empty validation part
+    return torch.randint(max(1, num_digits), (n, 3), generator=torch.Generator().manual_seed(seed))
+
+
+def stack(digits: ImageSet, triples: Tensor) -> ImageSet:
+    """The digits at `triples` (n, 3) int64 as the channels of n images.
 
     Returns:
         images (n, 3, H, W) uint8; labels (n,) int64, the mode 100·a + 10·b + c of the digits a, b, c in
         channels 0, 1, 2.
     """
-    generator = torch.Generator().manual_seed(seed)
-    # randint wants a range even to draw nothing from it, as for an empty validation part
-    index = torch.randint(max(1, len(digits)), (n, 3), generator=generator)
-    modes = (digits.labels[index] * torch.tensor([100, 10, 1])).sum(dim=1)
-    return ImageSet(digits.images[index].squeeze(2), modes)
+    modes = (digits.labels[triples] * torch.tensor([100, 10, 1])).sum(dim=1)
+    return ImageSet(digits.images[triples].squeeze(2), modes)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ganctl.data import load
-from ganctl.data.stacked import stack
+from ganctl.data.stacked import draw, stack
 from ganctl.errors import GanctlError
 from ganctl.images import to_float
 from ganctl.metrics import classifier
@@ -150,7 +150,8 @@ def test_modes_of_stacked_images_are_what_each_channel_shows():
     single = classifier.load("digits")
     assert single is not None
     modes = classifier.stacked(single, "stacked_digits")
-    images = stack(load("digits").test, 600, seed=0)
+    test = load("digits").test
+    images = stack(test, draw(len(test), 600, seed=0))
     x = to_float(images.images)
     logits, features = modes.module(x)
     alone = [single.module(x[:, channel : channel + 1]) for channel in range(3)]
