@@ -21,6 +21,7 @@ from ganctl.metrics import confusion
 from ganctl.metrics.classifier import LoadedClassifier
 from ganctl.metrics.extract import Extracted, extract, in_batches
 from ganctl.metrics.features import ClassifierExtractor
+from ganctl.metrics.modes import mode_coverage
 from ganctl.runs import RunFolder
 
 log = logging.getLogger("ganctl")
@@ -92,7 +93,8 @@ class ProgressBar(pl.Callback):
 
 
 class SampleGrids(pl.Callback):
-    """`samples/reals.png` once, `samples/fakes_<step>.png` on fixed latents: one column for each class."""
+    """`samples/reals.png` once, `samples/fakes_<step>.png` on fixed latents: one column for each class, or a
+    square of `per_class` columns where there are no classes."""
 
     def __init__(
         self,
@@ -110,12 +112,9 @@ class SampleGrids(pl.Callback):
         assert isinstance(gan, GAN)
         if not trainer.is_global_zero or gan.steps:
             return
-        rows = [torch.nonzero(self.reals.labels == y).flatten() for y in range(self.facts.num_classes)]
-        # The rarest class says how many rows there can be.
-        height = min(self.per_class, *(len(r) for r in rows))
-        if height:
-            index = torch.stack([r[:height] for r in rows], dim=1).flatten()
-            self._save("reals", self.reals.images[index], "real images", gan.steps)
+        reals = self._reals()
+        if len(reals):
+            self._save("reals", reals, "real images", gan.steps)
         self._fakes(gan)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
@@ -123,21 +122,35 @@ class SampleGrids(pl.Callback):
         if trainer.is_global_zero and _due(trainer, self.every_epochs):
             self._fakes(gan)
 
+    def _reals(self) -> torch.Tensor:
+        if not self.facts.num_classes:
+            return self.reals.images[: self.per_class**2]
+        rows = [torch.nonzero(self.reals.labels == y).flatten() for y in range(self.facts.num_classes)]
+        # The rarest class says how many rows there can be.
+        height = min(self.per_class, *(len(r) for r in rows))
+        return self.reals.images[torch.stack([r[:height] for r in rows], dim=1).flatten()]
+
     def _fakes(self, gan: GAN) -> None:
         k = self.facts.num_classes
-        seeds = [FIRST_SEED + row for row in range(self.per_class) for _ in range(k)]
-        labels = list(range(k)) * self.per_class
+        if k:
+            seeds = [FIRST_SEED + row for row in range(self.per_class) for _ in range(k)]
+            labels = list(range(k)) * self.per_class
+        else:
+            seeds = [FIRST_SEED + i for i in range(self.per_class**2)]
+            labels = [0] * len(seeds)
         fakes = generate.all_at_once(gan.G_ema, gan.numbers.latent_dim, labels, seeds, gan.device)
         self._save(f"fakes_{gan.steps:06d}", fakes, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
 
     def _save(self, name: str, pixels: torch.Tensor, caption: str, step: int) -> None:
-        picture = images.class_grid(pixels, self.facts.label_names)
+        names = self.facts.label_names
+        picture = images.class_grid(pixels, names) if names else images.enlarged_grid(pixels, self.per_class)
         images.save_png(picture, self.run.samples / f"{name}.png")
         self.run_log.image(f"samples/{name.partition('_')[0]}", picture, caption, step)
 
 
 class Scores(pl.Callback):
-    """Label accuracy and classifier FD of the averaged generator against the validation part.
+    """Classifier FD of the averaged generator against the validation part, and its label accuracy; without
+    labels the modes that it reaches, and their divergence from the uniform distribution.
 
     Never against test images: `best.ckpt` follows these numbers.
     """
@@ -173,16 +186,21 @@ class Scores(pl.Callback):
         fakes = extract(
             extractor, generate.batches(gan.G_ema, latent_dim, self.labels, self.seeds, gan.device)
         )
-        wanted = torch.tensor(self.labels)
-        matrix = confusion.confusion_matrix(wanted, fakes.predicted, self.facts.num_classes)
-        self.latest = {
-            self.fd_key: fakes.frechet_distance(real),
-            "val/label_accuracy": confusion.class_scores(matrix).accuracy,
-        }
+        self.latest = {self.fd_key: fakes.frechet_distance(real)}
+        pictures = {}
+        if self.facts.num_classes:
+            wanted = torch.tensor(self.labels)
+            matrix = confusion.confusion_matrix(wanted, fakes.predicted, self.facts.num_classes)
+            self.latest["val/label_accuracy"] = confusion.class_scores(matrix).accuracy
+            pictures = confusion.figures(matrix, self.facts.label_names)
+        else:
+            modes = torch.arange(self.classifier.module.num_classes)
+            found = mode_coverage(fakes.predicted, modes, len(modes))
+            self.latest |= {"val/modes": float(found.modes), "val/mode_kl": found.kl}
         self.run_log.metrics(self.latest, gan.steps)
         shown = ", ".join(f"{key} {value:.4g}" for key, value in self.latest.items())
         log.info("epoch %d, %.0f kimg: %s", trainer.current_epoch + 1, gan.nimg / 1000, shown)
-        for name, picture in confusion.figures(matrix, self.facts.label_names).items():
+        for name, picture in pictures.items():
             images.save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
             self.run_log.image(f"val/{name}", picture, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
 

@@ -103,7 +103,8 @@ def train(
     typer.echo(f"images seen  {result.nimg}")
     for name, value in result.scores.items():
         typer.echo(f"{name:<20} {value:.4g}")
-    typer.echo(f"next         ganctl sample --ckpt {folder} --label 0 --n 64", err=True)
+    label = " --label 0" if result.labelled else ""
+    typer.echo(f"next         ganctl sample --ckpt {folder}{label} --n 64", err=True)
 
 
 @app.command(
@@ -116,7 +117,9 @@ def train(
 @verb
 def sample(
     ckpt: Ckpt = None,
-    label: Annotated[str, typer.Option(help="5, 0-9, 1,3,5, class names, or all.")] = "all",
+    label: Annotated[
+        str | None, typer.Option(help="5, 0-9, 1,3,5, class names, or all, the default.")
+    ] = None,
     n: Annotated[int, typer.Option("--n", help="Images per label.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the first image; image k has seed + k.", min=0)] = 0,
     seeds: Annotated[str | None, typer.Option(help="Exactly these seeds instead, as in 0,1,4-6.")] = None,
@@ -146,7 +149,8 @@ def sample(
     _, snapshot = open_checkpoint(ckpt)
     labels = sampling.parse_labels(label, snapshot.facts.label_names)
     span = f"seed{numbers[0]}_n{len(numbers)}"
-    target = out or Path(f"label{label.replace('/', '_')}_{span}.{format}")
+    prefix = f"label{(label or 'all').replace('/', '_')}_" if snapshot.facts.label_names else ""
+    target = out or Path(f"{prefix}{span}.{format}")
     atomic.require_writable(target if outdir is None else outdir / target)
     pixels = sampling.sample(
         snapshot, labels, numbers, find_device(device), trust_code=trust_code, batch_size=batch_size
@@ -156,7 +160,7 @@ def sample(
         typer.echo(str(outdir))
         return
     if format == "npz":
-        sampling.write_npz(pixels, labels, numbers, target)
+        sampling.write_npz(snapshot, pixels, labels, numbers, target)
     else:
         sampling.write_grid(snapshot, pixels, labels, numbers, target)
     typer.echo(str(target))
@@ -176,7 +180,9 @@ def eval_(
         Path | None, typer.Argument(help="A folder of PNGs or an .npz to score instead of a checkpoint.")
     ] = None,
     ckpt: Ckpt = None,
-    data: Annotated[str | None, typer.Option(help="Real images: mnist, fashion or digits.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Real images: mnist, fashion, digits or stacked_mnist.")
+    ] = None,
     real: Annotated[
         Path | None, typer.Option(help="Real images: a folder, an .npz, or a statistics file.")
     ] = None,
@@ -249,7 +255,7 @@ def eval_(
         name = data or snapshot.facts.name
     else:
         target = out or images.absolute().with_name(f"{images.absolute().stem}.eval.json")
-        names = datasets.LABEL_NAMES.get(data) if data else None
+        names = datasets.LABEL_NAMES.get(data or "") or None
         fakes = sides.FileFakes(images, n, seed, names)
         name = data or ""
     atomic.require_writable(target)
@@ -302,7 +308,12 @@ def compare(
 )
 @verb
 def fetch(
-    name: Annotated[str, typer.Argument(help="mnist, fashion, digits, or inception (weights of the FID).")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="mnist (also for stacked_mnist), fashion, digits, or inception (weights of the FID)."
+        ),
+    ],
     force: Annotated[bool, typer.Option("--force", help="Fetch it anew.")] = False,
     debug: Debug = False,
 ) -> None:

@@ -36,8 +36,9 @@ def evaluate(
     """Computes what was asked for, the quick extractor first; what cannot be computed becomes a row that says
     why.
 
-    Memory does not grow with the number of images, but for the scores that need every feature vector (kid,
-    prdc, fid_infinity, intra_fid: 4 bytes for each feature) or every image (memorisation, cas).
+    Memory does not grow with the number of images, but for logits (4 bytes for each label, or mode) and the
+    scores that need every feature vector (kid, prdc, fid_infinity, intra_fid: 4 bytes for each feature) or
+    every image (memorisation, cas).
 
     Args:
         emit: told the rows of each part as soon as they are there.

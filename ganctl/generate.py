@@ -48,7 +48,10 @@ def proportional_labels(class_counts: Sequence[int], n: int) -> list[int]:
 
     Returns:
         n labels, the classes interleaved so that every part of the list is nearly proportional as well.
+        Without classes n zeros, which an unconditional generator does not look at.
     """
+    if not class_counts:
+        return [0] * n
     total = sum(class_counts)
     shares = [divmod(n * count, total) for count in class_counts]
     quota = [whole for whole, _ in shares]

@@ -50,6 +50,12 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
+def enlarged_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
+    """A grid (N, C, H, W) uint8 -> picture, its pixels enlarged by a whole factor `scale`."""
+    sheet = to_pil(grid(images, columns))
+    return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+
+
 def class_grid(images: Tensor, captions: Sequence[str], scale: int = 2) -> Image.Image:
     """A grid with one captioned column for each class.
 
@@ -58,8 +64,7 @@ def class_grid(images: Tensor, captions: Sequence[str], scale: int = 2) -> Image
         captions: one word above each column.
         scale: whole factor by which pixels are enlarged.
     """
-    sheet = to_pil(grid(images, columns=len(captions)))
-    sheet = sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+    sheet = enlarged_grid(images, len(captions), scale)
     font = ImageFont.load_default(size=12)
     pitch = sheet.width / len(captions)
     # Words wider than their column are set upright.

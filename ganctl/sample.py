@@ -16,16 +16,22 @@ from ganctl.latents import MAX_SEED
 from ganctl.snapshot import Snapshot
 
 
-def parse_labels(text: str, names: Sequence[str]) -> list[int]:
-    """`5`, `0-9`, `1,3,5`, `all`, class names, and mixtures of them.
+def parse_labels(text: str | None, names: Sequence[str]) -> list[int]:
+    """`5`, `0-9`, `1,3,5`, `all`, class names, and mixtures of them; None is all.
+
+    Returns:
+        The labels in their order, each once. Without names, which is a generator trained without labels, the
+        single 0, at which it does not look.
 
     Raises:
         UsageError: names the part that is no label, and the labels there are.
     """
     if not names:
-        raise UsageError("this generator was trained without labels", "leave out --label")
+        if text is not None:
+            raise UsageError("this generator was trained without labels", "leave out --label")
+        return [0]
     labels: list[int] = []
-    for part in (p.strip() for p in text.split(",")):
+    for part in (p.strip() for p in ("all" if text is None else text).split(",")):
         span = re.fullmatch(r"(\d+)-(\d+)", part)
         if part in names:
             labels.append(list(names).index(part))
@@ -89,10 +95,11 @@ def sample(
 
 def provenance(snapshot: Snapshot, labels: Sequence[int], seeds: Sequence[int]) -> dict[str, str]:
     """The text chunks of a PNG: enough to draw the same picture again."""
+    label = {"ganctl:label": ",".join(str(y) for y in labels)} if snapshot.facts.num_classes else {}
     return {
         "ganctl:version": __version__,
         "ganctl:checkpoint": snapshot.digest,
-        "ganctl:label": ",".join(str(y) for y in labels),
+        **label,
         "ganctl:seed": ",".join(str(s) for s in seeds),
     }
 
@@ -109,19 +116,23 @@ def write_grid(
 def write_singles(
     snapshot: Snapshot, pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], outdir: Path
 ) -> None:
-    """One PNG an image: `<label name>_seed<seed>.png`."""
+    """One PNG an image: `<label name>_seed<seed>.png`, or `seed<seed>.png` where there are no labels."""
+    names = [f"{images.file_name(name)}_" for name in snapshot.facts.label_names] or [""]
     pairs = [(y, s) for y in labels for s in seeds]
     for (y, s), image in zip(pairs, pixels, strict=True):
-        name = images.file_name(snapshot.facts.label_names[y])
-        target = outdir / f"{name}_seed{s:06d}.png"
+        target = outdir / f"{names[y]}seed{s:06d}.png"
         images.save_png(images.to_pil(image), target, provenance(snapshot, [y], [s]))
 
 
-def write_npz(pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], out: Path) -> None:
-    """`images` uint8 (N, H, W, C), `labels` int64 (N,), `seeds` int64 (N,)."""
+def write_npz(
+    snapshot: Snapshot, pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], out: Path
+) -> None:
+    """`images` uint8 (N, H, W, C), `labels` int64 (N,) where there are any, `seeds` int64 (N,)."""
     arrays = {
         "images": pixels.permute(0, 2, 3, 1).contiguous().numpy(),
         "labels": np.repeat(np.asarray(labels, dtype=np.int64), len(seeds)),
         "seeds": np.tile(np.asarray(seeds, dtype=np.int64), len(labels)),
     }
+    if not snapshot.facts.num_classes:
+        del arrays["labels"]
     atomic.write_output(out, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))

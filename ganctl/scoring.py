@@ -33,6 +33,8 @@ from ganctl.sides import Fakes, Reals, Side
 
 log = logging.getLogger("ganctl")
 
+NO_LABELS = "the images have no labels, or none that are known"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -139,7 +141,8 @@ def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
         drawn.append(_rows(scores, fake, real, extractor))
         if features == "classifier" and repeat == 0 and side.labels is not None:
             run.confusion = fake.confusion
-    floors = _floors(scores, floor, real, extractor)
+    scored = {name: s for name, s in scores.items() if any(drawn[0][row].value is not None for row in s.rows)}
+    floors = _floors(scored, floor, real, extractor)
     run.add(
         {
             row_name(row, extractor.prefix): _metric(
@@ -182,9 +185,11 @@ def _real_sides(run: Run, extractor: Extractor, keeps_features: bool) -> tuple[S
         if keeps_features and extracted.features is None:
             raise UsageError("the statistics file holds no features of single images")
         return Seen(extracted, None), None
+    # The literature's reference on Stacked-MNIST: labels of real images are but a random sample of modes.
+    uniform = run.reals.dataset is not None and run.reals.dataset.facts.num_classes == 0
     side, floor, use = run.reals.side, run.reals.floor, run.request.use_cache
     assert side is not None
-    real = Seen(_cached(extractor, side, keeps_features, "real", use), side.labels)
+    real = Seen(_cached(extractor, side, keeps_features, "real", use), side.labels, uniform)
     if floor is None:
         return real, None
     return real, Seen(_cached(extractor, floor, keeps_features, "floor", use), floor.labels)
@@ -218,7 +223,7 @@ def _rows(scores: dict[str, Score], images: Seen, real: Seen, extractor: Extract
                 "; torch-fidelity's own Inception file has one" if extractor.prefix is None else ""
             )
         elif score.needs_labels and images.labels is None:
-            reason = "the labels of the images are unknown"
+            reason = NO_LABELS
         elif score.needs_labels and real.labels is None:
             reason = "the labels of the real images are unknown"
         else:
@@ -285,7 +290,7 @@ def _memorisation(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
 def _cas(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
     side, reals = run.fakes.side(run.request.seed), run.reals.floor
     if side.labels is None:
-        raise UsageError("the labels of the images are unknown")
+        raise UsageError(NO_LABELS)
     assert reals is not None
     assert reals.labels is not None
     accuracies = []

@@ -26,7 +26,7 @@ class Side:
     Args:
         num: of images.
         batches: starts a stream of (n, C, H, W) uint8.
-        labels: (num,) int64, what the images are; None where nobody knows.
+        labels: (num,) int64, what the images are; None where they have none or nobody knows.
         key: what the statistics of these images are kept under; None where they are not worth keeping.
     """
 
@@ -72,9 +72,10 @@ class CheckpointFakes:
         G = snapshot.build(trust_code=trust_code)
         self._G = G.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._labels = generate.proportional_labels(snapshot.facts.class_counts, num)
+        self._labelled = snapshot.facts.num_classes > 0
         self.protocol: dict[str, Any] = {
             "num_gen": num,
-            "labels": "in the proportions of the training set",
+            "labels": "in the proportions of the training set" if self._labelled else "none: unconditional",
             "weights": "EMA",
             "checkpoint": snapshot.digest,
             "nimg": snapshot.nimg,
@@ -87,7 +88,7 @@ class CheckpointFakes:
         def batches() -> Iterator[Tensor]:
             return generate.batches(self._G, latent_dim, self._labels, seeds, self._device)
 
-        return Side(self.num, batches, torch.tensor(self._labels))
+        return Side(self.num, batches, torch.tensor(self._labels) if self._labelled else None)
 
 
 class FileFakes:

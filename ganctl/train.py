@@ -34,11 +34,18 @@ log = logging.getLogger("ganctl")
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a training left behind."""
+    """What a training left behind.
+
+    Args:
+        nimg: images seen.
+        scores: the last ones.
+        labelled: whether the generator takes labels.
+    """
 
     run: runs.RunFolder
     nimg: int
     scores: dict[str, float]
+    labelled: bool
 
 
 class InterruptedRunError(GanctlError):
@@ -48,7 +55,7 @@ class InterruptedRunError(GanctlError):
 
 
 def train(cfg: Config) -> RunResult | None:
-    """Trains a conditional GAN.
+    """Trains a GAN, conditional where the data set has label names.
 
     Returns:
         What the run left behind; None on every rank but 0.
@@ -145,7 +152,7 @@ def _fit(
             interrupted.exit_code = 128 + signal.SIGTERM
         raise interrupted from None
     trainer.test(gan, datamodule=resident, verbose=False)
-    return RunResult(folder, gan.nimg, dict(scores.latest) if scores else {})
+    return RunResult(folder, gan.nimg, dict(scores.latest) if scores else {}, dataset.facts.num_classes > 0)
 
 
 def _gan(cfg: Config, dataset: Dataset, total_images: int) -> GAN:

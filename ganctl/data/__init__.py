@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ganctl.data import digits, mnist
+from ganctl.data import digits, mnist, stacked
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet, split_validation
 from ganctl.errors import UsageError, nearest
 
@@ -13,13 +13,14 @@ __all__ = ["LABEL_NAMES", "NAMES", "Dataset", "DatasetFacts", "ImageSet", "fetch
 
 log = logging.getLogger("ganctl")
 
-_IDX_SETS = {"mnist": mnist.MNIST, "fashion": mnist.FASHION}
-NAMES = ("mnist", "fashion", "digits")
+_IDX_SETS = {"mnist": mnist.MNIST, "fashion": mnist.FASHION, "stacked_mnist": mnist.MNIST}
+NAMES = ("mnist", "fashion", "digits", "stacked_mnist")
 
 _DIGITS = tuple("0123456789")
 LABEL_NAMES: dict[str, tuple[str, ...]] = {
     "mnist": _DIGITS,
     "digits": _DIGITS,
+    "stacked_mnist": (),  # its modes are for evaluation only
     # single words, so that they can be typed after --label
     "fashion": (
         "t-shirt",
@@ -44,7 +45,8 @@ def load(
     Args:
         name: one of `NAMES`.
         root: a folder that has the files; without it they are searched for and fetched.
-        val_size: images for validation; without it 5 000, or 300 of `digits`. 0 leaves no validation part.
+        val_size: images for validation (of `stacked_mnist`: digits to stack); without it 5 000, or 300 of
+            `digits`. 0 leaves no validation part.
         val_seed: which images these are.
 
     Raises:
@@ -65,7 +67,10 @@ def load(
             f"val_size={val_size} does not fit: {name} has {len(train)} training images",
             f"give a val_size from 0 to {len(train) - 1}",
         )
-    train, val = split_validation(train, val_size, val_seed)
+    kept, held_out = split_validation(len(train), val_size, val_seed)
+    if name == "stacked_mnist":
+        return stacked.dataset(train, held_out, test)
+    train, val = train.subset(kept), train.subset(held_out)
     label_names = LABEL_NAMES[name]
     facts = DatasetFacts(
         name=name,

@@ -14,7 +14,8 @@ class ImageSet:
 
     Args:
         images: (N, C, H, W) uint8 in 0..255.
-        labels: (N,) int64 in [0, num_classes).
+        labels: (N,) int64 in [0, num_classes); of a set without label names, the mode that each image shows,
+            which evaluation knows and networks don't look at.
     """
 
     images: Tensor
@@ -30,13 +31,18 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What networks, samplers and reports need to know of a data set without having it."""
+    """What networks, samplers and reports need to know of a data set without having it.
+
+    Args:
+        label_names: of the labels that a generator is asked for; empty for unconditional training.
+        class_counts: training images of each of them.
+    """
 
     name: str
     label_names: tuple[str, ...]
     channels: int
     resolution: int
-    class_counts: tuple[int, ...]  # training images of each label
+    class_counts: tuple[int, ...]
 
     @property
     def num_classes(self) -> int:
@@ -53,11 +59,11 @@ class Dataset:
     test: ImageSet
 
 
-def split_validation(train: ImageSet, val_size: int, val_seed: int) -> tuple[ImageSet, ImageSet]:
-    """Cuts a random validation part off the training images, the same for the same seed.
+def split_validation(num_train: int, val_size: int, val_seed: int) -> tuple[Tensor, Tensor]:
+    """Cuts a random validation part off `num_train` training images, the same for the same seed.
 
     Returns:
-        (train without the validation images, validation), disjoint, their union all of `train`.
+        The places of (training, validation) images, int64, sorted; disjoint, together all.
     """
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(val_seed))
-    return train.subset(order[val_size:].sort().values), train.subset(order[:val_size].sort().values)
+    order = torch.randperm(num_train, generator=torch.Generator().manual_seed(val_seed))
+    return order[val_size:].sort().values, order[:val_size].sort().values

@@ -36,10 +36,13 @@ class Seen:
     Args:
         extracted: features and logits.
         labels: (N,) int64, what the images were made as; None where nobody knows.
+        uniform_modes: whether `mode_kl` is the divergence from the uniform distribution over modes, as on
+            Stacked-MNIST, and not from the labels of these images.
     """
 
     extracted: Extracted
     labels: Tensor | None
+    uniform_modes: bool = False
 
     @property
     def features(self) -> Tensor:
@@ -154,11 +157,14 @@ def _accuracy(images: Seen, real: Seen) -> Rows:
 
 def _modes(images: Seen, real: Seen) -> Rows:
     reals = real.extracted.predicted if real.labels is None else real.labels
+    if real.uniform_modes:
+        reals = torch.arange(images.num_classes)
     found = mode_coverage(images.extracted.predicted, reals, images.num_classes)
     reason = None if np.isfinite(found.kl) else "a label was generated that no real image has"
+    settings = {"from": "uniform"} if real.uniform_modes else {}
     return {
         "modes": Value(float(found.modes), settings={"of": found.num_classes}),
-        "mode_kl": Value(found.kl if reason is None else None, reason=reason),
+        "mode_kl": Value(found.kl if reason is None else None, settings=settings, reason=reason),
     }
 
 

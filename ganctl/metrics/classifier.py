@@ -6,6 +6,7 @@ Scores made with one carry its data set's prefix (`digit_fd`, `fashion_fd`, …)
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,21 +96,51 @@ class Classifier(nn.Module):
         }
 
 
+class StackedClassifier(nn.Module):
+    """A classifier of single images, applied to each channel of stacked ones: modes for its labels.
+
+    The logits of modes are the sums of the channels' logits. The largest is that of each channel's largest,
+    and the softmax over modes is the product of those of the channels.
+
+    Args:
+        single: images (N, 1, H, W) -> logits (N, K), features (N, d).
+    """
+
+    channels = 3
+
+    def __init__(self, single: Classifier) -> None:
+        super().__init__()
+        self.single = single
+        self.resolution = single.resolution
+        self.num_classes = single.num_classes**3
+        self.feature_dim = 3 * single.feature_dim
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """images (N, 3, H, W) float in [-1, 1] -> logits (N, K³), that of labels a, b, c at a·K² + b·K + c;
+        features (N, 3·d), those of the channels one after the other.
+        """
+        logits, features = self.single(images.reshape(-1, 1, self.resolution, self.resolution))
+        a, b, c = logits.unflatten(0, (-1, 3)).unbind(1)
+        joint = a[:, :, None, None] + b[:, None, :, None] + c[:, None, None, :]
+        return joint.flatten(1), features.view(len(images), -1)
+
+
 @dataclass(frozen=True)
 class LoadedClassifier:
     """A bundled classifier, ready to score images, and what a report says about it.
 
     Args:
         module: in evaluation mode, float32, without gradients, on the CPU.
-        dataset: the data set whose official training split it was trained on.
+        dataset: the data set whose official training split it was trained on, or is made of.
         label_names: name of each class.
-        prefix: what its metrics' names start with (`digit`, `fashion`).
-        test_accuracy: in [0, 1], measured once on the official test split.
+        prefix: what its metrics' names start with (`digit`, `fashion`, `stacked`).
+        test_accuracy: in [0, 1], measured once on the official test split; of stacked images, what
+            follows for three independent test digits.
         feature_dim: width of its features.
         digest: SHA-256 of the file, in hex.
     """
 
-    module: Classifier
+    module: Classifier | StackedClassifier
     dataset: str
     label_names: tuple[str, ...]
     prefix: str
@@ -190,5 +221,23 @@ def load(dataset_name: str) -> LoadedClassifier | None:
     Raises:
         GanctlError: the bundled file is damaged.
     """
+    if dataset_name == "stacked_mnist":
+        single = load("mnist")
+        return None if single is None else stacked(single, dataset_name)
     path = ASSETS / f"classifier_{dataset_name}.safetensors"
     return read(path) if path.is_file() else None
+
+
+def stacked(single: LoadedClassifier, dataset_name: str) -> LoadedClassifier:
+    """The classifier of modes that a classifier of single grey images makes."""
+    assert isinstance(single.module, Classifier)
+    module = StackedClassifier(single.module)
+    return LoadedClassifier(
+        module=module.eval(),
+        dataset=dataset_name,
+        label_names=tuple(map("".join, itertools.product(single.label_names, repeat=3))),
+        prefix="stacked",
+        test_accuracy=single.test_accuracy**3,
+        feature_dim=module.feature_dim,
+        digest=single.digest,
+    )

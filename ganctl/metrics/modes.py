@@ -28,11 +28,13 @@ class ModeCoverage:
 def mode_coverage(fake_predicted: Tensor, real_labels: Tensor, num_classes: int) -> ModeCoverage:
     """Counts modes as on Stacked-MNIST: Metz et al. 2017, "Unrolled GANs" (arXiv:1611.02163), §3.3.1.
 
-    N fakes of the real distribution have a KL of about (num_classes - 1) / (2·N) nats, not 0.
+    N fakes of the real distribution have a KL of about (num_classes - 1) / (2·N) nats, not 0; M real labels
+    drawn at random add about (num_classes - 1) / (2·M).
 
     Args:
         fake_predicted: (N,) int64, the label that the classifier sees in each fake.
-        real_labels: (M,) int64, of the real images, labelled or predicted.
+        real_labels: (M,) int64, of the real images, labelled or predicted; each label once for the uniform
+            distribution.
 
     Raises:
         ValueError: a side is empty, or a label is out of range.

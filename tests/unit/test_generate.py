@@ -139,6 +139,10 @@ def test_proportional_labels_are_near_every_share(class_counts: list[int]) -> No
             assert abs(count - n * of_class / total) < 1
 
 
+def test_without_classes_every_label_is_the_same_place_holder() -> None:
+    assert proportional_labels([], 3) == [0, 0, 0]
+
+
 def test_proportional_labels_of_one_large_and_many_small_classes() -> None:
     # The large class has 60 % of 15, exactly nine; each small one has .6 of an image.
     found = counts(proportional_labels([90] + [6] * 10, 15), 11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganctl import sample
+from ganctl import inputs, sample
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import UsageError
 from ganctl.networks.mlp import Generator
@@ -49,6 +50,14 @@ def snapshot() -> Snapshot:
 )
 def test_labels_are_read(text: str, labels: list[int]) -> None:
     assert sample.parse_labels(text, DIGITS) == labels
+
+
+def test_without_an_expression_all_labels_are_meant_and_without_labels_there_is_one_set_of_images() -> None:
+    assert sample.parse_labels(None, DIGITS) == list(range(10))
+    assert len(sample.parse_labels(None, ())) == 1
+    for text in ("0", "all", ""):
+        with pytest.raises(UsageError, match="trained without labels"):
+            sample.parse_labels(text, ())
 
 
 def test_labels_have_names_even_with_a_dash() -> None:
@@ -106,7 +115,7 @@ def test_a_picture_says_where_it_comes_from(snapshot: Snapshot, tmp_path: Path) 
 
 def test_arrays_are_channels_last_with_labels_and_seeds(snapshot: Snapshot, tmp_path: Path) -> None:
     pixels = sample.sample(snapshot, [2, 0], [3, 4, 5], torch.device("cpu"))
-    sample.write_npz(pixels, [2, 0], [3, 4, 5], tmp_path / "a.npz")
+    sample.write_npz(snapshot, pixels, [2, 0], [3, 4, 5], tmp_path / "a.npz")
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
         assert arrays["images"].shape == (6, 8, 8, 1)
         assert arrays["images"].dtype == np.uint8
@@ -116,10 +125,48 @@ def test_arrays_are_channels_last_with_labels_and_seeds(snapshot: Snapshot, tmp_
 
 
 def test_a_label_name_cannot_leave_the_folder(snapshot: Snapshot, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     hostile = replace(snapshot, facts=replace(snapshot.facts, label_names=("../../up", "b", "c")))
     pixels = sample.sample(hostile, [0], [0], torch.device("cpu"))
     sample.write_singles(hostile, pixels, [0], [0], tmp_path / "in")
     assert len(list((tmp_path / "in").iterdir())) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.fixture
+def unconditional() -> Snapshot:
+    torch.manual_seed(0)
+    G = Generator(4, num_classes=0, channels=3, resolution=8, widths=(16, 32))
+    return Snapshot(
+        config={},
+        facts=DatasetFacts("x", (), 3, 8, ()),
+        latent_dim=4,
+        generator={"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]},
+        ema=dict(G.state_dict()),
+        nimg=1,
+        steps=1,
+        wandb_id=None,
+        versions={},
+    )
+
+
+def test_files_of_an_unconditional_generator_claim_no_label(unconditional: Snapshot, tmp_path: Path) -> None:
+    labels = sample.parse_labels(None, unconditional.facts.label_names)
+    pixels = sample.sample(unconditional, labels, [3, 12], torch.device("cpu"))
+    assert pixels.shape == (2, 3, 8, 8)
+    assert not torch.equal(pixels[0], pixels[1])
+
+    sample.write_singles(unconditional, pixels, labels, [3, 12], tmp_path / "singles")
+    assert {p.name for p in (tmp_path / "singles").iterdir()} == {"seed000003.png", "seed000012.png"}
+    sample.write_grid(unconditional, pixels, labels, [3, 12], tmp_path / "grid.png")
+    for path, seeds in (("singles/seed000012.png", "12"), ("grid.png", "3,12")):
+        with Image.open(tmp_path / path) as picture:
+            assert set(picture.text) == {"ganctl:version", "ganctl:checkpoint", "ganctl:seed"}
+            assert picture.text["ganctl:seed"] == seeds
+    sample.write_npz(unconditional, pixels, labels, [3, 12], tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert sorted(arrays) == ["images", "seeds"]
+
+    for path in ("singles", "a.npz"):
+        found = inputs.open_images(tmp_path / path)
+        assert found.labels is None
+        assert torch.equal(next(found.batches([1]))[0], pixels[1])

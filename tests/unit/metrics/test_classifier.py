@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ganctl.data import load
+from ganctl.data.stacked import draw, stack
 from ganctl.errors import GanctlError
 from ganctl.images import to_float
 from ganctl.metrics import classifier
@@ -112,6 +113,7 @@ def test_a_damaged_asset_is_an_error_and_an_absent_one_is_none(
 ):
     monkeypatch.setattr(classifier, "ASSETS", tmp_path)
     assert classifier.load("mnist") is None
+    assert classifier.load("stacked_mnist") is None
     (tmp_path / "classifier_mnist.safetensors").write_bytes(b"half a file")
     with pytest.raises(GanctlError, match="classifier_mnist"):
         classifier.load("mnist")
@@ -142,3 +144,35 @@ def test_the_digits_classifier_is_as_good_as_its_card_says():
     predicted = loaded.module(to_float(test.images))[0].argmax(1)
     accuracy = (predicted == test.labels).float().mean().item()
     assert accuracy == pytest.approx(loaded.test_accuracy, abs=1e-3)
+
+
+def test_modes_of_stacked_images_are_what_each_channel_shows():
+    single = classifier.load("digits")
+    assert single is not None
+    modes = classifier.stacked(single, "stacked_digits")
+    test = load("digits").test
+    images = stack(test, draw(len(test), 600, seed=0))
+    x = to_float(images.images)
+    logits, features = modes.module(x)
+    alone = [single.module(x[:, channel : channel + 1]) for channel in range(3)]
+    assert logits.shape == (600, 1000)
+    assert torch.equal(features, torch.cat([f for _, f in alone], dim=1))
+    seen = logits.argmax(1)
+    a, b, c = (channel_logits.argmax(1) for channel_logits, _ in alone)
+    assert torch.equal(seen, 100 * a + 10 * b + c)
+    right = (seen == images.labels).float().mean().item()
+    assert right == pytest.approx(modes.test_accuracy, abs=0.03)
+    assert modes.test_accuracy < single.test_accuracy
+    p, q, r = (channel_logits.softmax(1) for channel_logits, _ in alone)
+    joint = torch.einsum("na,nb,nc->nabc", p, q, r).flatten(1)
+    assert torch.allclose(logits.softmax(1), joint, rtol=1e-4, atol=1e-8)
+
+
+def test_the_classifier_of_stacked_mnist_is_that_of_mnist_on_three_channels():
+    single, modes = classifier.load("mnist"), classifier.load("stacked_mnist")
+    assert single is not None
+    assert modes is not None
+    assert (modes.dataset, modes.prefix, modes.digest) == ("stacked_mnist", "stacked", single.digest)
+    assert (modes.module.channels, modes.module.resolution, modes.module.num_classes) == (3, 28, 1000)
+    assert modes.feature_dim == 3 * single.feature_dim
+    assert [modes.label_names[k] for k in (0, 7, 45, 999)] == ["000", "007", "045", "999"]

@@ -6,6 +6,9 @@ import pytest
 import torch
 from scipy.stats import entropy
 
+from ganctl.metrics import catalogue
+from ganctl.metrics.extract import Extracted
+from ganctl.metrics.frechet import Moments
 from ganctl.metrics.modes import mode_coverage
 
 
@@ -37,6 +40,28 @@ def test_equals_scipy_and_the_expected_value_of_fresh_labels():
     assert found.modes == 100
     assert found.kl == pytest.approx(entropy(torch.bincount(fake), torch.bincount(real)), rel=1e-9)
     assert found.kl == pytest.approx(99 / (2 * 5000), rel=0.4)
+
+
+def seen_as(predicted: list[int], classes: int, **kwargs) -> catalogue.Seen:
+    logits = torch.nn.functional.one_hot(torch.tensor(predicted), classes).float()
+    return catalogue.Seen(Extracted(Moments.empty(1), logits, None), **kwargs)
+
+
+def test_on_stacked_mnist_the_reference_is_uniform_whatever_the_real_images_show():
+    fake = seen_as([0, 0, 1, 2], 4, labels=None)
+    for uniform, expected in (
+        # ½ against ¼, and twice ¼ against ¼
+        (True, 0.5 * math.log(2)),
+        # ½ against ¼, ¼ against ½, ¼ against ¼
+        (False, 0.5 * math.log(2) - 0.25 * math.log(2)),
+    ):
+        real = seen_as([3, 3, 3, 3], 4, labels=torch.tensor([0, 1, 1, 2]), uniform_modes=uniform)
+        rows = catalogue.ON_LABELS["modes"].compute(fake, real)
+        assert rows["mode_kl"].value == pytest.approx(expected, rel=1e-12)
+        assert rows["modes"].value == 3
+        assert dict(rows["modes"].settings) == {"of": 4}
+        # so that reports of the two are not compared
+        assert dict(rows["mode_kl"].settings) == ({"from": "uniform"} if uniform else {})
 
 
 def test_wrong_labels():

@@ -1,0 +1,59 @@
+"""Stacked MNIST: three random digits as the red, green and blue of one image, 1 000 modes.
+
+Metz et al. 2017, "Unrolled GANs" (arXiv:1611.02163), §3.3.1. It measures whether a generator reaches all
+modes, so the training has no labels: a label would hand the mode over.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
+
+# The sizes of PacGAN (Lin et al. 2018, arXiv:1712.04086): on average 128 images of a mode to train on, before
+# those with validation digits are left out, and 26 to test with. The validation part has as many as digits.
+NUM_TRAIN = 128_000
+NUM_TEST = 26_000
+
+
+def dataset(train: ImageSet, held_out: Tensor, test: ImageSet) -> Dataset:
+    """Stacks each split for itself: no digit of one is in an image of another.
+
+    Training images with a validation digit are left out, not drawn again: those trained on are then among
+    those that there are without a validation part, where evaluation looks for memorised ones.
+
+    Args:
+        train, test: official digits, images (N, 1, H, W) uint8, labels in 0..9.
+        held_out: (M,) int64, the places of the validation part in `train`.
+    """
+    triples = draw(len(train), NUM_TRAIN, seed=0)
+    validates = torch.zeros(len(train), dtype=torch.bool)
+    validates[held_out] = True
+    val = train.subset(held_out)
+    facts = DatasetFacts(
+        name="stacked_mnist", label_names=(), channels=3, resolution=train.images.shape[2], class_counts=()
+    )
+    return Dataset(
+        facts,
+        train=stack(train, triples[~validates[triples].any(dim=1)]),
+        val=stack(val, draw(len(val), len(val), seed=1)),
+        test=stack(test, draw(len(test), NUM_TEST, seed=2)),
+    )
+
+
+def draw(num_digits: int, n: int, seed: int) -> Tensor:
+    """n triples of independent uniform draws from `num_digits` digits: (n, 3) int64."""
+    # randint wants a range even to draw nothing from it, as for an empty validation part
+    return torch.randint(max(1, num_digits), (n, 3), generator=torch.Generator().manual_seed(seed))
+
+
+def stack(digits: ImageSet, triples: Tensor) -> ImageSet:
+    """The digits at `triples` (n, 3) int64 as the channels of n images.
+
+    Returns:
+        images (n, 3, H, W) uint8; labels (n,) int64, the mode 100·a + 10·b + c of the digits a, b, c in
+        channels 0, 1, 2.
+    """
+    modes = (digits.labels[triples] * torch.tensor([100, 10, 1])).sum(dim=1)
+    return ImageSet(digits.images[triples].squeeze(2), modes)
