@@ -86,7 +86,7 @@ class TrainerConfig(Section):
     devices: PositiveInt | Literal["auto"]
     num_nodes: PositiveInt
     strategy: Literal["auto", "ddp"]
-    precision: Literal[32, "bf16"]
+    precision: Literal["auto", 32, "bf16"]
     max_epochs: PositiveInt
     max_steps: PositiveInt | None  # batches
 

@@ -65,6 +65,7 @@ def train(cfg: Config) -> RunResult | None:
         InterruptedRunError: the user stopped it; `last.ckpt` is saved.
     """
     pl.seed_everything(cfg.seed, verbose=False)
+    cfg = _with_precision(cfg)
     dataset = data.load(cfg.data.name, _path(cfg.data.root), cfg.data.val_size, cfg.data.val_seed)
     with _quiet_lightning():
         trainer = _trainer(cfg)
@@ -191,6 +192,24 @@ def _scores(
         return None
     every, num_gen = cfg.callbacks.evaluate.every_epochs, cfg.callbacks.evaluate.num_gen
     return callbacks.Scores(folder, run_log, loaded, dataset.val, dataset.facts, num_gen, every)
+
+
+def _with_precision(cfg: Config) -> Config:
+    """`auto` becomes what this machine takes, so that the run's configuration says what it ran in."""
+    trainer = cfg.trainer
+    if trainer.precision != "auto":
+        return cfg
+    on_gpu = trainer.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    if on_gpu:
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif trainer.accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
+        # Without these instructions bf16 is emulated, slower than float32. Older torch cannot tell.
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        native = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    else:
+        native = False
+    resolved = trainer.model_copy(update={"precision": "bf16" if native else 32})
+    return cfg.model_copy(update={"trainer": resolved})
 
 
 def _trainer(cfg: Config) -> pl.Trainer:
