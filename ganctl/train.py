@@ -65,13 +65,13 @@ def train(cfg: Config) -> RunResult | None:
         InterruptedRunError: the user stopped it; `last.ckpt` is saved.
     """
     pl.seed_everything(cfg.seed, verbose=False)
-    cfg = _with_precision(cfg)
+    cfg = resolve_precision(cfg)
     dataset = data.load(cfg.data.name, _path(cfg.data.root), cfg.data.val_size, cfg.data.val_seed)
     with _quiet_lightning():
         trainer = _trainer(cfg)
         batch_per_device = _batch_per_device(cfg, dataset, trainer.world_size)
         steps = _total_steps(cfg, dataset)
-        gan = _gan(cfg, dataset, total_images=steps * cfg.data.batch_size)
+        gan = build_gan(cfg, dataset, total_images=steps * cfg.data.batch_size)
 
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             # Rank 0 alone writes: the others neither make the folder nor log.
@@ -156,7 +156,7 @@ def _fit(
     return RunResult(folder, gan.nimg, dict(scores.latest) if scores else {}, dataset.facts.num_classes > 0)
 
 
-def _gan(cfg: Config, dataset: Dataset, total_images: int) -> GAN:
+def build_gan(cfg: Config, dataset: Dataset, total_images: int) -> GAN:
     facts = dataset.facts
     shared = {"num_classes": facts.num_classes, "channels": facts.channels, "resolution": facts.resolution}
     # The user's own configuration names the classes: they are the user's code.
@@ -194,7 +194,7 @@ def _scores(
     return callbacks.Scores(folder, run_log, loaded, dataset.val, dataset.facts, num_gen, every)
 
 
-def _with_precision(cfg: Config) -> Config:
+def resolve_precision(cfg: Config) -> Config:
     """`auto` becomes what this machine takes, so that the run's configuration says what it ran in."""
     trainer = cfg.trainer
     if trainer.precision != "auto":

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ganctl import config
-from ganctl.train import _with_precision
+from ganctl.train import resolve_precision
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def resolved(*overrides: str) -> Any:
-    return _with_precision(config.compose(list(overrides))).trainer.precision
+    return resolve_precision(config.compose(list(overrides))).trainer.precision
 
 
 @pytest.mark.parametrize(
