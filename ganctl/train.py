@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,7 +204,7 @@ def resolve_precision(cfg: Config) -> Config:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif trainer.accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
         # Without these instructions bf16 is emulated, slower than float32. Older torch cannot tell.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         native = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
     else:
         native = False
