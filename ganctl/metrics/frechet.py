@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from scipy.linalg import lapack
 from torch import Tensor
 
 from ganctl.errors import GanctlError
@@ -85,8 +86,8 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
     """Squared Fréchet (2-Wasserstein) distance of two Gaussians: |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½).
 
     Any factor C1 = L Lᵀ gives C1 C2 the eigenvalues of the symmetric Lᵀ C2 L, so the trace of the root is the
-    sum of their roots. L comes from Cholesky, or from the eigenvectors where C1 is singular (no more features
-    than dimensions).
+    sum of their roots. L comes from Cholesky, and LAPACK's `sygst` makes the product in a quarter of the
+    operations; or from the eigenvectors where C1 is singular (no more features than dimensions).
 
     Args:
         mean1, mean2: (d,).
@@ -103,13 +104,17 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
     if mean1.shape != (d,) or mean2.shape != (d,) or cov1.shape != (d, d) or cov2.shape != (d, d):
         shapes = ", ".join(str(tuple(t.shape)) for t in (mean1, cov1, mean2, cov2))
         raise ValueError(f"means must be (d,) and covariances (d, d) with one d, got {shapes}")
-    mean1, cov1, mean2, cov2 = (t.double() for t in (mean1, cov1, mean2, cov2))
+    mean1, cov1, mean2, cov2 = (t.cpu().double() for t in (mean1, cov1, mean2, cov2))
     _require_finite(mean1, cov1, mean2, cov2)
-    factor, failed = torch.linalg.cholesky_ex(cov1)
+    cholesky, failed = lapack.dpotrf(cov1.numpy(), lower=1)
     if failed:
         values, vectors = torch.linalg.eigh(cov1)
         factor = vectors * values.clamp_min(0).sqrt()
-    roots = torch.linalg.eigvalsh(factor.T @ cov2 @ factor).clamp_min(0).sqrt()
+        product = factor.T @ cov2 @ factor
+    else:
+        # Only its lower triangle is filled, in Fortran's order: transposed, that is the upper one in C's.
+        product = torch.from_numpy(lapack.dsygst(cov2.numpy(), cholesky, itype=2, lower=1)[0].T)
+    roots = torch.linalg.eigvalsh(product, UPLO="U").clamp_min(0).sqrt()
     shift = (mean1 - mean2).square().sum()
     return max(0.0, float(shift + cov1.trace() + cov2.trace() - 2 * roots.sum()))
 
