@@ -29,11 +29,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganctl import checkpoint, data, generate
+from ganctl import checkpoint, config, data, generate
 from ganctl.data.dataset import Dataset
 from ganctl.metrics import classifier, confusion, inception_weights
 from ganctl.metrics.extract import Extracted, extract, in_batches
-from ganctl.metrics.features import ClassifierExtractor, InceptionExtractor
+from ganctl.metrics.features import ClassifierExtractor, Extractor, InceptionExtractor
 
 SCRIPTS = Path(__file__).parent
 NUM_GEN, NUM_REAL, SIZE = 5_000, 10_000, 99
@@ -41,7 +41,7 @@ G, D = "model.generator", "model.discriminator"
 # What each row changes in `+experiment=dcgan`: where the search began, then on the way to it, then around it.
 START = [f"{G}.tanh_gain=1.0", f"{D}.full_size_maps=0"]
 HALF = "model.lr=5e-4"
-OTHER_G = [f"{G}._target_=search_networks.Generator", f"~{G}.tanh_gain"]
+OTHER_G = [f"{G}._target_=search_networks.Generator"]
 OTHER_D = [f"{D}._target_=search_networks.Discriminator"]
 ROWS: dict[str, list[str]] = {
     "start": [*START, HALF],
@@ -78,43 +78,40 @@ class SmallInception(InceptionExtractor):
 
 
 @cache
-def dataset(name: str, val_size: int, val_seed: int) -> Dataset:
-    return data.load(name, None, val_size, val_seed)
+def mnist() -> Dataset:
+    d = config.compose(["+experiment=dcgan"]).data
+    return data.load(d.name, d.root, d.val_size, d.val_seed)
 
 
 @cache
-def inception() -> SmallInception:
-    return SmallInception()
-
-
-@cache
-def real_inception(name: str, val_size: int, val_seed: int) -> Extracted:
-    train = dataset(name, val_size, val_seed).train.images
+def real_sides() -> tuple[tuple[Extractor, Extracted], tuple[Extractor, Extracted]]:
+    """(small Inception, training images) and (bundled classifier, validation images)."""
+    train = mnist().train.images
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    return extract(inception(), in_batches(train[order[:NUM_REAL]]))
+    loaded = classifier.load(mnist().facts.name)
+    assert loaded is not None
+    inception, domain = SmallInception(), ClassifierExtractor(loaded)
+    return (
+        (inception, extract(inception, in_batches(train[order[:NUM_REAL]]))),
+        (domain, extract(domain, in_batches(mnist().val.images))),
+    )
 
 
 def score(ckpt: Path) -> dict[str, float]:
     """Of the averaged generator in a checkpoint, on images that no score of a report is made of."""
-    snapshot = checkpoint.read(ckpt)
-    d = snapshot.config["data"]
-    key = (d["name"], d["val_size"], d["val_seed"])
-    facts = snapshot.facts
+    snapshot, facts = checkpoint.read(ckpt), mnist().facts
     labels = generate.proportional_labels(facts.class_counts, NUM_GEN)
     # The weights were written a moment ago by this program.
     G = snapshot.build(trust_code=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parts = generate.batches(G, snapshot.latent_dim, labels, range(NUM_GEN), torch.device("cpu"))
     fakes: Tensor = torch.cat(list(parts))
 
-    loaded = classifier.load(facts.name)
-    assert loaded is not None
-    domain = ClassifierExtractor(loaded)
+    (inception, train), (domain, val) = real_sides()
     seen = extract(domain, in_batches(fakes))
     matrix = confusion.confusion_matrix(torch.tensor(labels), seen.predicted, facts.num_classes)
-    val = extract(domain, in_batches(dataset(*key).val.images))
     return {
-        "fd_99": extract(inception(), in_batches(fakes)).frechet_distance(real_inception(*key)),
-        f"val_{loaded.prefix}_fd": seen.frechet_distance(val),
+        "fd_99": extract(inception, in_batches(fakes)).frechet_distance(train),
+        "val_digit_fd": seen.frechet_distance(val),
         "label_accuracy": confusion.class_scores(matrix).accuracy,
     }
 
@@ -155,7 +152,6 @@ def main() -> None:
         return
     if unknown := set(args.rows) - set(ROWS):
         parser.error(f"unknown rows: {', '.join(sorted(unknown))}")
-    sys.path.insert(0, str(SCRIPTS))  # where the networks that lost are found
     results = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else []
     for row in args.rows:
         with tempfile.TemporaryDirectory() as folder:
@@ -163,7 +159,7 @@ def main() -> None:
             scores = score(train(own, Path(folder) / "run"))
         key = {"row": row, "epochs": args.epochs, "seed": args.seed}
         results = [r for r in results if {k: r[k] for k in key} != key] + [key | scores]
-        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(table(results))
 
 

@@ -6,51 +6,32 @@ import torch
 from torch import Tensor, nn
 
 from ganctl.networks import dcgan
-from ganctl.networks.conditioning import ConcatLabel
 
 
-class Generator(nn.Module):
+class Generator(dcgan.Generator):
     """`dcgan.Generator` with another output, activation or none of its batch normalisation.
 
     Args:
         linear: no tanh: pixels are clamped only when they are written.
         relu: plain instead of leaky.
-        norm: keep the batch normalisation.
+        norm: keep the batch normalisation; without it the convolutions have biases.
     """
 
     def __init__(
-        self,
-        latent_dim: int,
-        num_classes: int,
-        channels: int,
-        resolution: int,
-        width: int = 32,
-        linear: bool = False,
-        relu: bool = False,
-        norm: bool = True,
+        self, *args: object, linear: bool = False, relu: bool = False, norm: bool = True, **kwargs: object
     ) -> None:
-        super().__init__()
+        super().__init__(*args, **kwargs)
+        self.linear = linear
+        for i, layer in enumerate(self.blocks):
+            if relu and isinstance(layer, nn.LeakyReLU):
+                self.blocks[i] = nn.ReLU()
+            elif not norm and isinstance(layer, nn.BatchNorm2d):
+                self.blocks[i] = nn.Identity()
+            elif not norm and isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and layer.bias is None:
+                layer.bias = nn.Parameter(torch.zeros(layer.out_channels))
 
-        def after(maps: int) -> list[nn.Module]:
-            activation = nn.ReLU() if relu else nn.LeakyReLU(0.2)
-            return [nn.BatchNorm2d(maps), activation] if norm else [activation]
-
-        doublings, self.size = dcgan.pyramid(resolution)
-        self.resolution, self.linear = resolution, linear
-        self.label = ConcatLabel(latent_dim, num_classes, embedding_dim=latent_dim // 2)
-        self.stem = nn.Linear(self.label.out_features, 2 * width * self.size**2)
-        small = nn.Conv2d(2 * width, 2 * width, 3, padding=1, bias=not norm)
-        blocks = [*after(2 * width), small, *after(2 * width)]
-        for i in range(doublings):
-            maps = width if i == doublings - 1 else 2 * width
-            up = nn.ConvTranspose2d(2 * width, maps, 4, stride=2, padding=1, bias=not norm)
-            blocks += [up, *after(maps)]
-        self.blocks = nn.Sequential(*blocks, nn.Conv2d(width, channels, 3, padding=1))
-
-    def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        h = self.stem(self.label(z, y)).view(len(z), -1, self.size, self.size)
-        x = self.blocks(h)[:, :, : self.resolution, : self.resolution].float()
-        return x if self.linear else (1.1 * torch.tanh(x)).clamp(-1, 1)
+    def to_pixels(self, x: Tensor) -> Tensor:
+        return x if self.linear else super().to_pixels(x)
 
 
 class Discriminator(dcgan.Discriminator):

@@ -64,7 +64,11 @@ class Generator(nn.Module):
         h = self.stem(self.label(z, y)).view(len(z), -1, self.size, self.size)
         # Sizes that are no multiple of the smallest map come out a little larger.
         images = self.blocks(h)[:, :, : self.resolution, : self.resolution]
-        return (self.tanh_gain * torch.tanh(images.float())).clamp(-1, 1)
+        return self.to_pixels(images.float())
+
+    def to_pixels(self, x: Tensor) -> Tensor:
+        """What the last convolution says, of any size -> the same shape in [-1, 1]."""
+        return (self.tanh_gain * torch.tanh(x)).clamp(-1, 1)
 
 
 class Discriminator(nn.Module):

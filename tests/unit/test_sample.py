@@ -20,13 +20,13 @@ DIGITS = tuple("0123456789")
 CLOTHES = ("t-shirt", "trouser", "ankle-boot")
 
 
-@pytest.fixture(scope="module")
-def snapshot() -> Snapshot:
+def snapshot_of(names: tuple[str, ...], channels: int, counts: tuple[int, ...]) -> Snapshot:
+    """An untrained generator of 8 × 8 images; without names, of no labels."""
     torch.manual_seed(0)
-    G = Generator(4, num_classes=3, channels=1, resolution=8, widths=(16, 32))
+    G = Generator(4, num_classes=len(names), channels=channels, resolution=8, widths=(16, 32))
     return Snapshot(
         config={},
-        facts=DatasetFacts("x", CLOTHES, 1, 8, (5, 6, 7)),
+        facts=DatasetFacts("x", names, channels, 8, counts),
         latent_dim=4,
         generator={"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]},
         ema=dict(G.state_dict()),
@@ -35,6 +35,11 @@ def snapshot() -> Snapshot:
         wandb_id=None,
         versions={},
     )
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Snapshot:
+    return snapshot_of(CLOTHES, 1, (5, 6, 7))
 
 
 @pytest.mark.parametrize(
@@ -134,19 +139,7 @@ def test_a_label_name_cannot_leave_the_folder(snapshot: Snapshot, tmp_path: Path
 
 @pytest.fixture
 def unconditional() -> Snapshot:
-    torch.manual_seed(0)
-    G = Generator(4, num_classes=0, channels=3, resolution=8, widths=(16, 32))
-    return Snapshot(
-        config={},
-        facts=DatasetFacts("x", (), 3, 8, ()),
-        latent_dim=4,
-        generator={"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]},
-        ema=dict(G.state_dict()),
-        nimg=1,
-        steps=1,
-        wandb_id=None,
-        versions={},
-    )
+    return snapshot_of((), 3, ())
 
 
 def test_files_of_an_unconditional_generator_claim_no_label(unconditional: Snapshot, tmp_path: Path) -> None:
