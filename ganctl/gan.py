@@ -92,6 +92,7 @@ class GAN(pl.LightningModule):
         self.total_images = total_images
         self.seed = seed
         self.nimg = 0  # images seen over all ranks
+        self.rollbacks = 0  # how often the run went back; new noise each time, or it would do the same again
 
     @property
     def steps(self) -> int:
@@ -113,7 +114,7 @@ class GAN(pl.LightningModule):
         """One D step, and every `d_steps_per_g`-th time one G step, on (images uint8, labels)."""
         real, y = images.to_float(batch[0]), batch[1]
         # Noise and dropout masks are a function of (seed, step, rank): ranks differ, a resumed run does not.
-        torch.manual_seed(latents.step_seed(self.seed, self.steps, self.global_rank))
+        torch.manual_seed(latents.step_seed(self.seed, self.steps, self.global_rank, self.rollbacks))
         now = self.scheduled(self.nimg / self.total_images)
         trains_g = (self.steps + 1) % self.numbers.d_steps_per_g == 0
 

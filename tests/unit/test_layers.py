@@ -20,6 +20,9 @@ TIERS = (
     (
         "gan",
         "callbacks",
+        "saving",
+        "stop_signals",
+        "resume",
         "runs",
         "checkpoint",
         "checkpoint_io",

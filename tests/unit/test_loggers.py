@@ -92,7 +92,7 @@ def test_speed_is_images_over_time_between_flushes(monkeypatch: pytest.MonkeyPat
     # 100 images in the 0.5 s between the first row and the flush; then 200 in 1.0 s.
     assert [got["train/images_per_s"] for _, got in recorder.rows] == [200, 200, 200, 200]
     now += 60  # an evaluation, then its result
-    run_log.metrics({"val/fid": 2.0}, step=4)
+    run_log.metrics({"val/fid": 2.0}, step=4, images_seen=400)
     run_log.scalars(row(5), 5, images_seen=500)
     now += 0.5
     run_log.scalars(row(6), 6, images_seen=600)
@@ -104,7 +104,7 @@ def test_steps_never_go_backward_across_kinds_of_calls() -> None:
     run_log = RunLog([recorder], flush_every_steps=20)
     run_log.scalars(row(1), 1, 64)
     run_log.scalars(row(2), 2, 128)
-    run_log.metrics({"val/fid": torch.tensor(3.5)}, step=2)
+    run_log.metrics({"val/fid": torch.tensor(3.5)}, step=2, images_seen=128)
     run_log.scalars(row(3), 3, 192)
     run_log.image("samples", Image.new("L", (4, 4)), "epoch 1", step=3)
     run_log.scalars(row(4), 4, 256)
@@ -183,31 +183,47 @@ def test_no_loggers_and_a_finished_log_do_nothing() -> None:
     run_log.finish(0)
     run_log.finish(1)
     run_log.scalars(row(1), 1, 1)
-    run_log.metrics({"x": 1.0}, 1)
+    run_log.metrics({"x": 1.0}, 1, 1)
     assert recorder.rows == []
     assert recorder.status == ["success"]
 
 
-def test_jsonl_is_strict_and_survives_a_cut_off_line(tmp_path: Path) -> None:
+def test_jsonl_is_strict_and_goes_on_at_its_mark(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     first = JsonlLogger(path)
     first.log_metrics({"a": float("nan"), "b": float("-inf"), "c": 0.1, "images_seen": 64}, step=1)
     # Flushed at each call: readable before the end.
     assert read_jsonl(path) == [{"step": 1, "a": None, "b": None, "c": 0.1, "images_seen": 64}]
+    length = first.mark()
+    assert length == path.stat().st_size
+    first.log_metrics({"a": 5.0}, step=2)
     first.finalize("success")
     with path.open("a") as file:
-        file.write('{"step": 2, "a"')  # killed while writing
-    second = JsonlLogger(path)
+        file.write('{"step": 3, "a"')  # killed while writing
+    second = JsonlLogger(path, length)
     second.log_metrics({"a": 1.0}, step=2)
     second.finalize("success")
-    assert json.loads(path.read_text().splitlines()[-1]) == {"step": 2, "a": 1.0}
+    assert [row["step"] for row in read_jsonl(path)] == [1, 2]
+    assert read_jsonl(path)[-1] == {"step": 2, "a": 1.0}
+
+
+def test_jsonl_says_that_rows_are_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n')
+    logger = JsonlLogger(path, 1000)
+    logger.log_metrics({"a": 1.0}, step=9)
+    logger.finalize("success")
+    assert [row["step"] for row in read_jsonl(path)] == [1, 9]
+    assert "lost rows" in caplog.text
 
 
 def test_csv_starts_a_new_version_on_resume(tmp_path: Path) -> None:
+    length = 0
     for start in (1, 4):
-        run_log = build({"csv": {}}, tmp_path, "run", {"model": {"latent_dim": 64}}, None)
+        run_log = build({"csv": {}}, tmp_path, "run", {"model": {"latent_dim": 64}}, None, length)
         for step in range(start, start + 3):
             run_log.scalars({"train/d_loss": torch.tensor(float("nan"))}, step, step)
+        length = run_log.mark()
         run_log.finish(0)
     for version, start in ((0, 1), (1, 4)):
         with (tmp_path / "csv" / f"version_{version}" / "metrics.csv").open() as file:
@@ -223,7 +239,7 @@ def test_tensorboard_takes_rows_and_pictures(tmp_path: Path) -> None:
     run_log = build({"tensorboard": {}}, tmp_path, "run", {"model": {"latent_dim": 64}}, None)
     for step in range(1, 31):
         run_log.scalars(row(step), step, 64 * step)
-    run_log.metrics({"val/fid": float("nan")}, 30)
+    run_log.metrics({"val/fid": float("nan")}, 30, 1920)
     run_log.image("samples", Image.new("L", (40, 30)), "epoch 1", 30)
     run_log.image("samples", Image.new("RGB", (40, 30)), "epoch 2", 31)
     assert len(run_log._loggers) == 2  # nothing was dropped
