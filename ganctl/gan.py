@@ -194,6 +194,18 @@ class GAN(pl.LightningModule):
 
     # -- held-out losses -----------------------------------------------------------------------------------
 
+    def on_validation_start(self) -> None:
+        self._share_buffers()
+
+    def on_test_start(self) -> None:
+        self._share_buffers()
+
+    def _share_buffers(self) -> None:
+        """Under manual optimisation DDP leaves each rank its own batch statistics; rank 0's are saved."""
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._held_out("val", batch, batch_idx)
 

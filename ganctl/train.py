@@ -342,12 +342,15 @@ def _log_file(path: Path) -> Iterator[None]:
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Lightning's banners and hints are about Lightning; a user of this tool cannot act on them."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\b")
+        # DDP, of weights with a single input channel: no error, and nothing that a user could change
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

@@ -18,7 +18,7 @@ from torch import Tensor
 from ganctl import config, resume
 from ganctl.errors import UsageError
 from ganctl.gan import GAN
-from ganctl.stop_signals import InterruptedRunError
+from ganctl.stop_signals import InterruptedRunError, StopSignals
 from ganctl.train import RunResult, train
 
 # torch warns of Lightning's own use of torch's pytree
@@ -157,6 +157,24 @@ def test_a_signal_in_an_epochs_last_step(
     assert state(tmp_path / "run")["steps"][0] == PER_EPOCH
     go_on(tmp_path / "run")
     assert_same(tmp_path / "run", whole)
+
+
+def test_a_second_ctrl_c_leaves_at_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    stops = StopSignals()
+    stops.on_train_start(None, None)  # type: ignore[arg-type]
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert (stops.received, left) == (signal.SIGTERM, [])
+        signal.raise_signal(signal.SIGINT)
+        assert left == [130]
+        assert "left at once" in capfd.readouterr().err
+    finally:
+        stops.on_train_end(None, None)  # type: ignore[arg-type]
 
 
 class KilledError(BaseException):
