@@ -114,7 +114,9 @@ class GAN(pl.LightningModule):
         """One D step, and every `d_steps_per_g`-th time one G step, on (images uint8, labels)."""
         real, y = images.to_float(batch[0]), batch[1]
         # Noise and dropout masks are a function of (seed, step, rank): ranks differ, a resumed run does not.
-        torch.manual_seed(latents.step_seed(self.seed, self.steps, self.global_rank, self.rollbacks))
+        latents.seed_device(
+            self.device, latents.step_seed(self.seed, self.steps, self.global_rank, self.rollbacks)
+        )
         now = self.scheduled(self.nimg / self.total_images)
         trains_g = (self.steps + 1) % self.numbers.d_steps_per_g == 0
 
