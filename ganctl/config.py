@@ -107,6 +107,14 @@ class CallbacksConfig(Section):
     progress_bar: bool
 
 
+class WatchdogConfig(Section):
+    action: Literal["warn", "stop", "rollback"]
+    max_rollbacks: int = Field(ge=0)
+    warmup_kimg: float = Field(ge=0)
+    saturated_kimg: PositiveFloat
+    min_diversity: float = Field(ge=0, lt=1)
+
+
 class Config(Section):
     """Everything a training run depends on."""
 
@@ -121,6 +129,7 @@ class Config(Section):
     trainer: TrainerConfig
     logger: LoggerConfig
     callbacks: CallbacksConfig
+    watchdog: WatchdogConfig
 
 
 def conf_dir() -> Path:

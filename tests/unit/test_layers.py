@@ -28,6 +28,7 @@ TIERS = (
         "wandb_logger",
         "comet_logger",
         "report",
+        "watchdog",
     ),
     ("networks", "data", "metrics", "generate", "inputs"),
     (
@@ -42,6 +43,7 @@ TIERS = (
         "progress",
         "config",
         "logger_config",
+        "symptoms",
     ),
     ("errors", "atomic"),
 )

@@ -1,0 +1,249 @@
+"""Broken trainings raise the alarm that fits, whole ones none, and what follows is what was asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ganctl import config, watchdog
+from ganctl.errors import DivergedError
+from ganctl.gan import GAN
+from ganctl.networks import mlp
+from ganctl.train import train
+
+pytestmark = [
+    # torch warns of Lightning's own use of torch's pytree
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
+]
+
+EPOCH = 18  # steps of 64 digits
+
+
+class IgnoresLabel(mlp.Generator):
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return super().forward(z, torch.zeros_like(y))
+
+
+class IgnoresNoise(mlp.Generator):
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        # A trace of it, so that the pictures are not the same to the last bit.
+        return super().forward(0.01 * z, y)
+
+
+class Unteachable(mlp.Generator):
+    """Draws blank images, whatever it is taught."""
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return 0 * super().forward(z, y) - 0.9 + 0.01 * torch.rand(len(z), 1, 8, 8)
+
+
+class BreaksAtStep40(mlp.Discriminator):
+    """Its weights turn to NaN in the third epoch of a first life."""
+
+    steps = 0
+
+    def forward(self, images: Tensor, y: Tensor) -> Tensor:
+        if self.training and torch.is_grad_enabled() and next(self.parameters()).requires_grad:
+            BreaksAtStep40.steps += 1
+            if BreaksAtStep40.steps == 40:
+                images = images * float("nan")
+        return super().forward(images, y)
+
+
+@pytest.fixture(autouse=True)
+def first_life() -> None:
+    BreaksAtStep40.steps = 0
+
+
+Run = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Run:
+    """run("override", …) trains on digits, and returns the rows of metrics.jsonl."""
+    caplog.set_level(logging.INFO, logger="ganctl")
+
+    def go(*overrides: str, error: type[DivergedError] | None = None) -> list[dict[str, Any]]:
+        cfg = config.compose(
+            [
+                *("model=mlp", "data=digits", "loss=lsgan", "logger=none", "callbacks=none"),
+                *("model.generator.widths=[64]", "model.discriminator.width=64", "trainer=cpu"),
+                *(f"run.dir={tmp_path / 'run'}", "trainer.precision=32", "trainer.max_epochs=4"),
+                *("watchdog.warmup_kimg=2", "watchdog.saturated_kimg=1", *overrides),
+            ]
+        )
+        if error is None:
+            train(cfg)
+        else:
+            with pytest.raises(error) as caught:
+                train(cfg)
+            assert caught.value.exit_code == 3
+            assert "model.lr" in caught.value.fix or "loss" in caught.value.fix
+        lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    return go
+
+
+def alarms(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(key, row["step"]) for row in rows for key in row if key.startswith("watchdog/")]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "ganctl" and r.levelno == logging.WARNING]
+
+
+def own(name: str, part: str = "generator") -> str:
+    return f"model.{part}._target_={__name__}.{name}"
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "hinge", "lsgan", "nonsaturating", "wgan_gp"])
+def test_a_whole_training_raises_no_alarm(loss: str, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    rows = run(f"loss={loss}", "trainer.max_epochs=5", "watchdog.warmup_kimg=4", "model.lr=1e-3")
+    assert alarms(rows) == []
+    assert warnings(caplog) == []
+    assert rows[-1]["step"] == 5 * EPOCH
+
+
+def test_non_finite_values_end_the_run_though_it_is_only_to_warn(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = run(own("BreaksAtStep40", "discriminator"), error=DivergedError)
+    ((name, step),) = alarms(rows)
+    assert name == "watchdog/non_finite"
+    assert 40 <= step <= 3 * EPOCH
+    what, remedy = warnings(caplog)
+    assert "train/d_loss is nan" in what
+    assert "model.lr (now 0.0002)" in remedy
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["ganctl"]["steps"] == 2 * EPOCH
+    assert all(v.isfinite().all() for v in saved["state_dict"].values())
+
+
+def test_an_absurd_learning_rate_is_an_alarm(run: Run) -> None:
+    # Before the first epoch ends, so that nothing is saved.
+    rows = run("model.lr=1e9", "watchdog.action=stop", error=DivergedError)
+    assert alarms(rows)[0][0] in ("watchdog/non_finite", "watchdog/saturated")
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "hinge", "lsgan", "nonsaturating", "wgan_gp"])
+def test_a_discriminator_that_has_won_is_seen(loss: str, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    # A critic that nothing holds; the others end at 0 by themselves.
+    rows = run(
+        f"loss={loss}",
+        *("loss.r1_gamma=0", "loss.r2_gamma=0", "loss.gp_weight=0", "model.lr=2e-3", "trainer.max_epochs=8"),
+        own("Unteachable"),
+        "watchdog.warmup_kimg=1000",
+    )
+    ((name, _),) = alarms(rows)  # once, though it went on
+    assert name == "watchdog/saturated"
+    assert "without fail" in warnings(caplog)[0]
+
+
+def test_a_generator_that_ignores_the_noise_is_seen(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    rows = run(own("IgnoresNoise"))
+    # At the first epoch end after 2 000 images.
+    assert alarms(rows) == [("watchdog/collapsed", 2 * EPOCH)]
+    assert "nearly identical" in warnings(caplog)[0]
+
+
+@pytest.mark.parametrize("with_classifier", [True, False])
+def test_a_generator_that_ignores_its_label_is_seen(
+    with_classifier: bool, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluate = ["callbacks.evaluate={every_epochs: 1, num_gen: 200}"] if with_classifier else []
+    rows = run(own("IgnoresLabel"), *evaluate, "watchdog.min_diversity=0", "model.lr=1e-3")
+    assert alarms(rows) == [("watchdog/labels_ignored", 2 * EPOCH)]
+    assert ("label accuracy" in warnings(caplog)[0]) == with_classifier
+
+
+def test_an_alarm_ends_the_run_when_it_is_to_stop(run: Run, tmp_path: Path) -> None:
+    rows = run(own("IgnoresLabel"), "watchdog.action=stop", "watchdog.min_diversity=0", error=DivergedError)
+    assert alarms(rows) == [("watchdog/labels_ignored", 2 * EPOCH)]
+    assert rows[-1]["step"] == 2 * EPOCH
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+class GoesBack:
+    """Stands in for what restores a checkpoint: takes a copy of the weights at the start."""
+
+    def __init__(self, possible: bool) -> None:
+        self.possible, self.calls = possible, 0
+        self.gan: GAN | None = None
+
+    def __call__(self) -> bool:
+        self.calls += 1
+        if self.possible:
+            assert self.gan is not None
+            self.gan.load_state_dict(self.first)
+            for optimizer in self.gan.trainer.optimizers:
+                optimizer.state.clear()
+        return self.possible
+
+    def remember(self, gan: GAN) -> None:
+        self.gan = gan
+        self.first = {name: value.clone() for name, value in gan.state_dict().items()}
+
+
+@pytest.fixture
+def go_back(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], GoesBack]:
+    def install(possible: bool) -> GoesBack:
+        stub, init = GoesBack(possible), watchdog.Watchdog.__init__
+
+        def with_stub(self: watchdog.Watchdog, *args: Any, roll_back: object, **kwargs: Any) -> None:
+            init(self, *args, roll_back=stub, **kwargs)
+
+        monkeypatch.setattr(watchdog.Watchdog, "__init__", with_stub)
+        monkeypatch.setattr(
+            watchdog.Watchdog, "on_train_start", lambda self, trainer, gan: stub.remember(gan), raising=False
+        )
+        return stub
+
+    return install
+
+
+def test_rollback_goes_back_once_and_the_run_ends_well(
+    run: Run, go_back: Callable[[bool], GoesBack], caplog: pytest.LogCaptureFixture
+) -> None:
+    stub = go_back(True)
+    rows = run(own("BreaksAtStep40", "discriminator"), "watchdog.action=rollback")
+    assert stub.calls == 1
+    assert [name for name, _ in alarms(rows)] == ["watchdog/non_finite"]
+    assert "rollback 1 of 3" in warnings(caplog)[-1]
+    losses = {row["step"]: row["train/d_loss"] for row in rows if "train/d_loss" in row}
+    assert losses[3 * EPOCH] is None
+    assert losses[4 * EPOCH] is not None
+
+
+def test_rollbacks_are_counted_and_then_it_stops(run: Run, go_back: Callable[[bool], GoesBack]) -> None:
+    stub = go_back(True)
+    rows = run(
+        *("model.lr=1e18", "watchdog.action=rollback", "watchdog.max_rollbacks=2"),
+        *("watchdog.warmup_kimg=1000", "trainer.max_epochs=20"),
+        error=DivergedError,
+    )
+    assert stub.calls == 2
+    assert [name for name, _ in alarms(rows)] == ["watchdog/non_finite"] * 3
+
+
+def test_with_nothing_to_go_back_to_it_stops(run: Run, go_back: Callable[[bool], GoesBack]) -> None:
+    stub = go_back(False)
+    run("model.lr=1e18", "watchdog.action=rollback", error=DivergedError)
+    assert stub.calls == 1
+
+
+def test_bad_weights_are_never_saved_though_nobody_asked(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog.Watchdog, "check", lambda *args: True)
+    monkeypatch.setattr(watchdog, "CHECK_EVERY_STEPS", 10**9)
+    run(own("BreaksAtStep40", "discriminator"), error=DivergedError)
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["ganctl"]["steps"] == 2 * EPOCH
