@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import callbacks, data, loggers, networks, runs, snapshot
+from ganctl import callbacks, data, loggers, networks, runs, snapshot, watchdog
 from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config import Config
 from ganctl.data.dataset import Dataset
@@ -93,8 +93,8 @@ def train(cfg: Config) -> RunResult | None:
                 result = _fit(cfg, trainer, gan, dataset, batch_per_device, steps, folder, run_log)
                 exit_code = 0
                 return result
-            except InterruptedRunError as interrupted:
-                exit_code = interrupted.exit_code
+            except GanctlError as error:
+                exit_code = error.exit_code
                 raise
             finally:
                 run_log.finish(exit_code)
@@ -136,6 +136,19 @@ def _fit(
         )
     if scores is not None:
         around.append(scores)
+    limits = watchdog.Limits(**cfg.watchdog.model_dump())
+    around.append(
+        watchdog.Watchdog(
+            folder,
+            run_log,
+            dataset.val,
+            dataset.facts,
+            cfg.loss.name,
+            scores,
+            limits,
+            roll_back=lambda: False,
+        )
+    )
     around.append(callbacks.Checkpoints(folder, run_log, describe, scores))
     trainer.callbacks.extend(around)  # type: ignore[attr-defined]
     run_log.watch(gan)
