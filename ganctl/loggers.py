@@ -30,6 +30,9 @@ from ganctl.wandb_logger import WandbRun, has_key, resolve_mode
 
 log = logging.getLogger("ganctl")
 
+# Rows that wait for a full disk to be emptied: about 50 000 of them.
+MAX_WAITING = 1 << 24
+
 
 class JsonlLogger(Logger):
     """`metrics.jsonl`: one strict JSON object a line, `{"step": int, key: number or null, …}`.
@@ -37,6 +40,8 @@ class JsonlLogger(Logger):
     NaN and infinities are written as null, which every JSON reader knows. Lines are appended, so a run
     resumed before its last line says some steps twice: the later line holds. One step may have several lines
     (a training row, a validation row).
+
+    What the disk does not take is kept, up to `MAX_WAITING` bytes, and written in order with a later line.
     """
 
     name = "jsonl"
@@ -44,22 +49,46 @@ class JsonlLogger(Logger):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._file = path.open("a", encoding="utf-8")
-        if not _ends_a_line(path):  # a killed run may have ended inside one
-            self._file.write("\n")
+        self._path = path
+        # Unbuffered: what the disk took is then known to the byte, and the rest is ours to keep.
+        self._file = path.open("ab", buffering=0)
+        self._waiting = bytearray() if _ends_a_line(path) else bytearray(b"\n")  # killed runs end inside one
+        self._refused = False
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Appends one line, and writes it out."""
+        """Appends one line, and writes it out if the disk takes it.
+
+        Raises:
+            OSError: the disk has not taken `MAX_WAITING` bytes; the file is closed.
+        """
         row = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        self._file.flush()
+        self._waiting += (json.dumps({"step": step, **row}) + "\n").encode()
+        try:
+            self._write_out()
+        except OSError as error:
+            if len(self._waiting) > MAX_WAITING:
+                self._file.close()
+                raise
+            if not self._refused:
+                self._refused = True
+                log.warning("cannot write %s (%s): rows are kept until it can", self._path, error.strerror)
+
+    def _write_out(self) -> None:
+        while self._waiting:
+            del self._waiting[: self._file.write(self._waiting)]
+        if self._refused:
+            self._refused = False
+            log.info("%s is written again, and lacks no row", self._path)
 
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
         """Nothing: the run folder has `config.yaml`."""
 
     def finalize(self, status: str) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Writes what waits, and closes the file. Raises `OSError` if rows are lost."""
+        try:
+            self._write_out()
+        finally:
+            self._file.close()
 
 
 def _ends_a_line(path: Path) -> bool:
