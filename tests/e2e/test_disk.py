@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 
 EPOCH = 18  # steps of 64 digits
 
-# A user's network that fills the disk: from training step FULL to step FREE no file of the process grows beyond
-# a size that the log has passed already. It notes what the last checkpoint holds when the disk is free again.
+# A user's network that fills the disk: from training step FULL to step FREE no file of the process grows
+# beyond a size that the log has passed already. It notes what the last checkpoint holds when that ends.
 NETWORKS = """
 import os, resource
 import torch
