@@ -90,9 +90,9 @@ def is_saturated(loss: str, row: Mapping[str, float], diameter: float) -> bool:
     """Whether D tells real from fake so well that its verdict teaches G nothing.
 
     Bounded losses: D's loss is next to its infimum, so its own gradient is gone and G has fooled it on hardly
-    any image. Wasserstein: a critic of slope 1 cannot score two images further apart than
-    they are (Arjovsky et al. 2017, arXiv:1701.07875, eq. 2), so a mean difference beyond the diameter of the
-    image space says that the penalty does not hold it.
+    any image. Wasserstein: D is no critic of slope 1 (Arjovsky et al. 2017, arXiv:1701.07875, eq. 2) any
+    more. Its slope is above 2, where WGAN-GP's penalty, (slope − 1)², exceeds 1; or it scores real and fake
+    images further apart, either way round, than any two images are.
 
     Args:
         loss: its name in `ganctl.losses.LOSSES`.
@@ -101,7 +101,8 @@ def is_saturated(loss: str, row: Mapping[str, float], diameter: float) -> bool:
     """
     if loss in SATURATED_D_LOSS:
         return row["train/d_loss"] < SATURATED_D_LOSS[loss]
-    return row["train/real_logit"] - row["train/fake_logit"] > diameter
+    apart = abs(row["train/real_logit"] - row["train/fake_logit"])
+    return row.get("train/gradient_penalty", 0.0) > 1 or apart > diameter
 
 
 class Saturation:
@@ -130,10 +131,11 @@ class Saturation:
             return None
         logits = f"logits {row['train/real_logit']:.3g} and {row['train/fake_logit']:.3g}"
         if self.loss in SATURATED_D_LOSS:
-            numbers = f"train/d_loss {row['train/d_loss']:.2g}, {logits}"
-        else:
-            numbers = f"{logits}, further apart than images can be ({self.diameter:.3g})"
-        return Alarm("saturated", f"D has told real from fake without fail for {kimg:.0f} kimg: {numbers}")
+            what = f"D has told real from fake without fail for {kimg:.0f} kimg:"
+            return Alarm("saturated", f"{what} train/d_loss {row['train/d_loss']:.2g}, {logits}")
+        penalty = row.get("train/gradient_penalty")
+        shown = logits if penalty is None else f"train/gradient_penalty {penalty:.3g}, {logits}"
+        return Alarm("saturated", f"nothing has held D's slope at 1 for {kimg:.0f} kimg: {shown}")
 
     def forget(self) -> None:
         """What was seen no longer counts."""

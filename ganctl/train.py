@@ -63,6 +63,7 @@ def train(cfg: Config) -> RunResult | None:
     Raises:
         UsageError: something in the configuration cannot work.
         InterruptedRunError: the user stopped it; `last.ckpt` is saved.
+        DivergedError: the watchdog ended it; what is saved is good.
     """
     pl.seed_everything(cfg.seed, verbose=False)
     cfg = resolve_precision(cfg)

@@ -198,7 +198,7 @@ class Watchdog(pl.Callback):
             return DivergedError("the watchdog of another rank has ended the run")
         saved = self.run.checkpoint("last.ckpt").exists()
         back = f"; the last good state: ganctl resume {self.run.path}" if saved else "; nothing is saved yet"
-        return DivergedError(alarm.what, f"try {advice(alarm.name, self.loss, gan.numbers)}{back}")
+        return DivergedError(alarm.what, f"{advice(alarm.name, self.loss, gan.numbers)}{back}")
 
 
 def advice(name: str, loss: str, numbers: Hyperparameters) -> str:

@@ -61,10 +61,20 @@ def test_a_discriminator_is_saturated_when_it_is_always_right(loss: str) -> None
     some = torch.where(torch.arange(64) < 5, real, fake)
     if loss in symptoms.SATURATED_D_LOSS:
         assert not symptoms.is_saturated(loss, row_of(loss, real, some), DIAMETER)
+    else:
+        assert symptoms.is_saturated(loss, row_of(loss, fake, real), DIAMETER)  # as wild the other way round
     undecided = torch.full((64,), 0.5 if loss == "lsgan" else 0.0)
     assert not symptoms.is_saturated(loss, row_of(loss, undecided, undecided), DIAMETER)
     # Not fooled, but G is still told something.
     assert not symptoms.is_saturated(loss, row_of(loss, 0.75 * ones, 0.25 * ones), DIAMETER)
+
+
+def test_a_critic_is_held_while_its_penalty_is_small() -> None:
+    fair = {"train/d_loss": -1.0, "train/real_logit": 1.0, "train/fake_logit": 0.0}
+    assert not symptoms.is_saturated(
+        "wgan_gp", {**fair, "train/gradient_penalty": 0.95}, DIAMETER
+    )  # at the start
+    assert symptoms.is_saturated("wgan_gp", {**fair, "train/gradient_penalty": 1.1}, DIAMETER)
 
 
 def test_saturation_must_last_without_a_break() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ganctl import config, watchdog
 from ganctl.errors import DivergedError
-from ganctl.gan import GAN
+from ganctl.gan import GAN, Hyperparameters
 from ganctl.networks import mlp
 from ganctl.train import train
 
@@ -144,7 +145,7 @@ def test_a_discriminator_that_has_won_is_seen(loss: str, run: Run, caplog: pytes
     )
     ((name, _),) = alarms(rows)  # once, though it went on
     assert name == "watchdog/saturated"
-    assert "without fail" in warnings(caplog)[0]
+    assert ("slope" if loss == "wgan_gp" else "without fail") in warnings(caplog)[0]
 
 
 def test_a_generator_that_ignores_the_noise_is_seen(run: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,6 +170,22 @@ def test_an_alarm_ends_the_run_when_it_is_to_stop(run: Run, tmp_path: Path) -> N
     assert alarms(rows) == [("watchdog/labels_ignored", 2 * EPOCH)]
     assert rows[-1]["step"] == 2 * EPOCH
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.parametrize("loss", config.options("loss"))
+@pytest.mark.parametrize("name", ["non_finite", "saturated", "collapsed", "labels_ignored"])
+def test_what_to_try_exists(loss: str, name: str) -> None:
+    cfg = config.compose([f"loss={loss}"])
+    numbers = Hyperparameters(64, 1e-3, 0.0, 0.99, cfg.loss.r1_gamma, cfg.loss.r2_gamma, 10, 10, 1)
+    text = watchdog.advice(name, loss, numbers)
+    keys = re.findall(r"\b(\w+)\.(\w+)", re.sub(r"[\d.]+[,)]", "", text))
+    groups = re.findall(r"\b(\w+)=(\w+)", text)
+    assert keys or groups
+    for section, key in keys:
+        assert hasattr(getattr(cfg, section), key)
+    for group, option in groups:
+        assert option in config.options(group)
+        assert (group, option) != ("loss", loss)
 
 
 class GoesBack:
