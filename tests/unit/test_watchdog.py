@@ -139,7 +139,7 @@ def test_a_discriminator_that_has_won_is_seen(loss: str, run: Run, caplog: pytes
     # A critic that nothing holds; the others end at 0 by themselves.
     rows = run(
         f"loss={loss}",
-        *("loss.r1_gamma=0", "loss.r2_gamma=0", "loss.gp_weight=0", "model.lr=2e-3", "trainer.max_epochs=8"),
+        *("loss.r1_gamma=0", "loss.r2_gamma=0", "loss.gp_weight=0", "model.lr=2e-3", "trainer.max_epochs=14"),
         own("Unteachable"),
         "watchdog.warmup_kimg=1000",
     )
