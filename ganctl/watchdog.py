@@ -116,9 +116,11 @@ class Watchdog(pl.Callback):
             Whether this state may be saved; False when the training has gone back to a checkpoint.
         """
         self.run_log.flush()
+        if not self._act(trainer, gan, self._row_alarm()):
+            return False
         states = [optimizer.state_dict()["state"] for optimizer in trainer.optimizers]
         weights = {**gan.state_dict(), "optimizers": states}
-        return self._act(trainer, gan, self._row_alarm() or symptoms.non_finite_tensors(weights))
+        return self._act(trainer, gan, symptoms.non_finite_tensors(weights))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, gan: pl.LightningModule, content: dict[str, Any]
