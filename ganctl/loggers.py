@@ -84,9 +84,11 @@ class JsonlLogger(Logger):
         """Nothing: the run folder has `config.yaml`."""
 
     def finalize(self, status: str) -> None:
-        """Writes what waits, and closes the file. Raises `OSError` if rows are lost."""
+        """Writes what waits, and closes the file."""
         try:
             self._write_out()
+        except OSError as error:
+            log.warning("%s lacks its last rows (%s)", self._path, error.strerror)
         finally:
             self._file.close()
 

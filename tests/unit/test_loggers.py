@@ -248,8 +248,12 @@ def read_jsonl_whole(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
+@pytest.mark.parametrize("in_time", [True, False])
 def test_rows_that_wait_to_the_end_are_written_at_the_end(
-    tmp_path: Path, file_limit: Callable[[int | None], None]
+    in_time: bool,
+    tmp_path: Path,
+    file_limit: Callable[[int | None], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = tmp_path / "metrics.jsonl"
     run_log = RunLog([JsonlLogger(path)])
@@ -257,8 +261,12 @@ def test_rows_that_wait_to_the_end_are_written_at_the_end(
     for step in range(1, 41):
         run_log.scalars(row(step), step, step)
     assert path.read_text() == ""
-    file_limit(None)
-    run_log.finish(0)
+    file_limit(None if in_time else 0)
+    with caplog.at_level(logging.WARNING, logger="ganctl"):
+        run_log.finish(0)
+    assert ("lacks its last rows (File too large)" in caplog.text) != in_time
+    if not in_time:
+        return
     assert [line["step"] for line in read_jsonl(path)] == list(range(1, 41))
 
 
