@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from ganctl import generate, images, progress
 from ganctl.data.dataset import DatasetFacts, ImageSet
 from ganctl.data.module import ResidentData
+from ganctl.errors import UsageError
 from ganctl.gan import GAN
 from ganctl.loggers import RunLog
 from ganctl.metrics import confusion
@@ -145,7 +148,7 @@ class SampleGrids(pl.Callback):
     def _save(self, name: str, pixels: torch.Tensor, caption: str, step: int) -> None:
         names = self.facts.label_names
         picture = images.class_grid(pixels, names) if names else images.enlarged_grid(pixels, self.per_class)
-        images.save_png(picture, self.run.samples / f"{name}.png")
+        _save_png(picture, self.run.samples / f"{name}.png")
         self.run_log.image(f"samples/{name.partition('_')[0]}", picture, caption, step)
 
 
@@ -202,8 +205,16 @@ class Scores(pl.Callback):
         shown = ", ".join(f"{key} {value:.4g}" for key, value in self.latest.items())
         log.info("epoch %d, %.0f kimg: %s", _epoch(trainer), gan.nimg / 1000, shown)
         for name, picture in pictures.items():
-            images.save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
+            _save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
             self.run_log.image(f"val/{name}", picture, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
+
+
+def _save_png(picture: Image.Image, path: Path) -> None:
+    """A picture that cannot be written costs itself alone."""
+    try:
+        images.save_png(picture, path)
+    except UsageError as error:
+        log.warning("%s; training goes on", error.what)
 
 
 def _due(trainer: pl.Trainer, every_epochs: int) -> bool:

@@ -1,7 +1,7 @@
 """The command line: parse, call one function, print. Nothing heavy is imported before a verb needs it.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work failed, 2 the input is wrong,
-128 + the signal's number: interrupted.
+3 the watchdog ended the training, 128 + the signal's number: interrupted.
 """
 
 from __future__ import annotations

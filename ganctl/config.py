@@ -112,6 +112,14 @@ class CallbacksConfig(Section):
     progress_bar: bool
 
 
+class WatchdogConfig(Section):
+    action: Literal["warn", "stop", "rollback"]
+    max_rollbacks: int = Field(ge=0)
+    warmup_kimg: float = Field(ge=0)
+    saturated_kimg: PositiveFloat
+    min_diversity: float = Field(ge=0, lt=1)
+
+
 class Config(Section):
     """Everything a training run depends on."""
 
@@ -128,6 +136,7 @@ class Config(Section):
     logger: LoggerConfig
     callbacks: CallbacksConfig
     checkpoint: CheckpointConfig
+    watchdog: WatchdogConfig
 
 
 def conf_dir() -> Path:

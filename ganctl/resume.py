@@ -140,6 +140,16 @@ def find(where: str | None, root: Path = Path("runs")) -> Resumed:
 
 
 def _of_run(run: RunFolder) -> Resumed:
+    state = newest_state(run)
+    return Resumed(run, state, _config(run, state))
+
+
+def newest_state(run: RunFolder) -> TrainingState | None:
+    """`last.ckpt`, or `previous.ckpt` where that is damaged, which is said; None where there is neither.
+
+    Raises:
+        UsageError: both are damaged.
+    """
     damaged: UsageError | None = None
     for name in ("last.ckpt", "previous.ckpt"):
         path = run.checkpoint(name)
@@ -153,10 +163,10 @@ def _of_run(run: RunFolder) -> Resumed:
             continue
         if damaged is not None:
             log.warning("going on from %s, %d images into the run", path, state.snapshot.nimg)
-        return Resumed(run, state, _config(run, state))
+        return state
     if damaged is not None:
         raise damaged
-    return Resumed(run, None, _config(run, None))
+    return None
 
 
 def _config(run: RunFolder | None, state: TrainingState | None) -> dict[str, Any]:

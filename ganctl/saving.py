@@ -20,6 +20,7 @@ from ganctl.loggers import RunLog
 from ganctl.resume import Progress, TrainingState
 from ganctl.runs import RunFolder
 from ganctl.stop_signals import InterruptedRunError, StopSignals, requeue, slurm_job
+from ganctl.watchdog import Watchdog
 
 log = logging.getLogger("ganctl")
 
@@ -35,6 +36,7 @@ class Checkpoints(pl.Callback):
     Args:
         describe: makes what lies under the key `ganctl`.
         scores: whose Fréchet distance says what is best; without it there is no `best.ckpt`.
+        watchdog: whose consent a save needs.
         every_s: seconds from one save to the next within an epoch.
         stops: says when to stop.
         resumed: where the run goes on.
@@ -46,12 +48,13 @@ class Checkpoints(pl.Callback):
         run_log: RunLog,
         describe: Callable[[GAN], dict[str, Any]],
         scores: Scores | None,
+        watchdog: Watchdog,
         every_s: float,
         stops: StopSignals,
         resumed: TrainingState | None,
     ) -> None:
         self.run, self.run_log, self.describe, self.scores = run, run_log, describe, scores
-        self.every_s, self.stops, self.resumed = every_s, stops, resumed
+        self.watchdog, self.every_s, self.stops, self.resumed = watchdog, every_s, stops, resumed
         self.best: float | None = None
         self.best_steps = 0
         self._saved_at = 0.0
@@ -101,13 +104,15 @@ class Checkpoints(pl.Callback):
         """Nothing of this batch has happened yet: what is saved here is the end of the step before."""
         assert isinstance(gan, GAN)
         signum, due = self._agreed(trainer, gan)
-        if (signum or due) and self._saved_steps != gan.steps:
+        if (signum or due) and self._saved_steps != gan.steps and self.watchdog.check(trainer, gan):
             self._save(trainer, gan)
         if signum:
             raise self._interrupted(trainer, gan, signum)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
         assert isinstance(gan, GAN)
+        if self._saved_steps == gan.steps:  # the watchdog has just gone back to it
+            return
         score = self.scores.latest.get(self.scores.fd_key) if self.scores else None
         if score is not None and (self.best is None or score < self.best):
             self.best, self.best_steps = score, gan.steps
@@ -116,6 +121,20 @@ class Checkpoints(pl.Callback):
             if self.best_steps == gan.steps:
                 self._link("last.ckpt", "best.ckpt")
             self.run_log.checkpoint(self.run.checkpoint("last.ckpt"))
+
+    def roll_back(self, trainer: pl.Trainer, gan: GAN) -> bool:
+        """Goes back to the newest checkpoint, on every rank; False where there is none that can be read.
+
+        Other noise from there on, or the same would happen again; the batches that are left of the epoch
+        stay those that come next.
+        """
+        state, rollbacks = resume.newest_state(self.run), gan.rollbacks + 1
+        if state is None:
+            return False
+        self._restore(trainer, gan, state)
+        gan.rollbacks = rollbacks
+        self.run_log.cut(state.progress.metrics_bytes)
+        return True
 
     def _save(self, trainer: pl.Trainer, gan: GAN) -> None:
         """Called by all ranks; rank 0 writes, and notes in `failure` why it could not."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import atomic, callbacks, data, loggers, networks, resume, runs, snapshot
+from ganctl import atomic, callbacks, data, loggers, networks, resume, runs, snapshot, watchdog
 from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config import Config
 from ganctl.data.dataset import Dataset
 from ganctl.data.module import ResidentData
-from ganctl.errors import UsageError
+from ganctl.errors import DivergedError, GanctlError, UsageError
 from ganctl.gan import GAN, Hyperparameters, Schedule
 from ganctl.losses import LOSSES
 from ganctl.metrics import classifier
@@ -67,6 +66,7 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
     Raises:
         UsageError: something in the configuration cannot work.
         InterruptedRunError: the run was stopped from outside; `last.ckpt` is saved.
+        DivergedError: the watchdog ended it; what is saved is good.
     """
     pl.seed_everything(cfg.seed, verbose=False)
     cfg = resolve_precision(cfg)
@@ -87,7 +87,7 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             # Rank 0 alone writes: the others neither make the folder nor log.
             folder, run_log = runs.RunFolder(Path(cfg.run.dir or cfg.run.root)), loggers.RunLog([])
-            with contextlib.suppress(InterruptedRunError):
+            with suppress(InterruptedRunError, DivergedError):
                 _fit(cfg, trainer, gan, resident, steps, folder, run_log, state)
             return None
 
@@ -108,8 +108,8 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
                 result = _fit(cfg, trainer, gan, resident, steps, folder, run_log, state)
                 exit_code = 0
                 return result
-            except InterruptedRunError as interrupted:
-                exit_code = interrupted.exit_code
+            except GanctlError as error:
+                exit_code = error.exit_code
                 raise
             finally:
                 run_log.finish(exit_code)
@@ -185,7 +185,18 @@ def _fit(
         )
 
     stops = StopSignals()
-    saves = Checkpoints(folder, run_log, describe, scores, cfg.checkpoint.every_s, stops, state)
+    limits = watchdog.Limits(**cfg.watchdog.model_dump())
+    dog = watchdog.Watchdog(
+        folder,
+        run_log,
+        dataset.val,
+        dataset.facts,
+        cfg.loss.name,
+        scores,
+        limits,
+        roll_back=lambda: saves.roll_back(trainer, gan),
+    )
+    saves = Checkpoints(folder, run_log, describe, scores, dog, cfg.checkpoint.every_s, stops, state)
     around: list[pl.Callback] = [stops, callbacks.StepLog(run_log)]
     if cfg.callbacks.progress_bar:
         around.append(callbacks.ProgressBar(run_log, steps))
@@ -198,7 +209,7 @@ def _fit(
         )
     if scores is not None:
         around.append(scores)
-    around.append(saves)
+    around += [dog, saves]
     trainer.callbacks.extend(around)  # type: ignore[attr-defined]
     run_log.watch(gan)
     try:
@@ -336,7 +347,8 @@ def _log_file(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # a full disk: its last lines are lost
+            handler.close()
 
 
 @contextmanager

@@ -31,6 +31,7 @@ TIERS = (
         "wandb_logger",
         "comet_logger",
         "report",
+        "watchdog",
     ),
     ("networks", "data", "metrics", "generate", "inputs"),
     (
@@ -45,6 +46,7 @@ TIERS = (
         "progress",
         "config",
         "logger_config",
+        "symptoms",
     ),
     ("errors", "atomic"),
 )

@@ -7,8 +7,11 @@ import gc
 import importlib
 import json
 import logging
+import resource
+import signal
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +218,89 @@ def test_jsonl_says_that_rows_are_lost(tmp_path: Path, caplog: pytest.LogCapture
     logger.finalize("success")
     assert [row["step"] for row in read_jsonl(path)] == [1, 9]
     assert "lost rows" in caplog.text
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int | None], None]]:
+    """file_limit(bytes) stands for a full disk: no file of this process grows beyond; None ends it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
+
+    yield limit
+    limit(None)
+    signal.signal(signal.SIGXFSZ, before)
+
+
+def test_rows_wait_for_room_and_keep_their_order(
+    tmp_path: Path, file_limit: Callable[[int | None], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="ganctl")
+    path = tmp_path / "metrics.jsonl"
+    run_log = RunLog([JsonlLogger(path)], flush_every_steps=1)
+    for step in range(1, 11):
+        run_log.scalars(row(step), step, step)
+    file_limit(path.stat().st_size + 50)  # room for half a line
+    for step in range(11, 21):
+        run_log.scalars(row(step), step, step)
+    assert [line["step"] for line in read_jsonl_whole(path)] == list(range(1, 11))
+    file_limit(None)
+    for step in range(21, 31):
+        run_log.scalars(row(step), step, step)
+    assert [line["step"] for line in read_jsonl(path)] == list(range(1, 31))
+    run_log.finish(0)
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 2
+    assert f"cannot write {path} (File too large)" in said[0]
+    assert "lacks no row" in said[1]
+
+
+def read_jsonl_whole(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole."""
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_rows_that_wait_to_the_end_are_written_at_the_end(
+    in_time: bool,
+    tmp_path: Path,
+    file_limit: Callable[[int | None], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    run_log = RunLog([JsonlLogger(path)])
+    file_limit(0)
+    for step in range(1, 41):
+        run_log.scalars(row(step), step, step)
+    assert path.read_text() == ""
+    file_limit(None if in_time else 0)
+    with caplog.at_level(logging.WARNING, logger="ganctl"):
+        run_log.finish(0)
+    assert ("lacks its last rows (File too large)" in caplog.text) != in_time
+    if not in_time:
+        return
+    assert [line["step"] for line in read_jsonl(path)] == list(range(1, 41))
+
+
+def test_a_disk_that_stays_full_costs_bounded_memory_and_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = tmp_path / "metrics.jsonl"
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr("ganctl.loggers.MAX_WAITING", 3000)
+    healthy, jsonl = Recorder(), JsonlLogger(full)
+    run_log = RunLog([jsonl, healthy], flush_every_steps=1)
+    with caplog.at_level(logging.WARNING, logger="ganctl"):
+        for step in range(1, 101):
+            run_log.scalars(row(step), step, step)
+        run_log.finish(0)
+    assert [step for step, _ in healthy.rows] == list(range(1, 101))
+    assert 3000 < len(jsonl._waiting) < 3300
+    first, last = [r.getMessage() for r in caplog.records]
+    assert "No space left on device" in first
+    assert "JsonlLogger failed and is dropped" in last
 
 
 def test_csv_starts_a_new_version_on_resume(tmp_path: Path) -> None:

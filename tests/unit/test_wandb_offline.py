@@ -194,6 +194,13 @@ def test_keys_are_found_where_wandb_looks(
     assert has_key() is found
 
 
+def test_a_mode_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANDB_MODE", "")
+    run_log = build({"wandb": {}}, tmp_path, "run", {}, None)
+    run_log.finish(0)
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
+
+
 def test_disabled_starts_nothing(tmp_path: Path) -> None:
     run_log = build({"wandb": {"mode": "disabled"}}, tmp_path, "run", {}, None)
     run_log.finish(0)
