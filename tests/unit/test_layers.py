@@ -38,6 +38,8 @@ TIERS = (
         "digest",
         "pngs",
         "npz",
+        "pickled",
+        "untrusted",
         "fetch",
         "progress",
         "config",
