@@ -118,6 +118,8 @@ def write_singles(
 ) -> None:
     """One PNG an image: `<label name>_seed<seed>.png`, or `seed<seed>.png` where there are no labels."""
     names = [f"{images.file_name(name)}_" for name in snapshot.facts.label_names] or [""]
+    if len({name.casefold() for name in names}) < len(names):  # `a b` and `a_b` are one file name
+        names = [f"{y}_" for y in range(len(names))]
     pairs = [(y, s) for y in labels for s in seeds]
     for (y, s), image in zip(pairs, pixels, strict=True):
         target = outdir / f"{names[y]}seed{s:06d}.png"
