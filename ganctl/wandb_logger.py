@@ -82,6 +82,8 @@ def _import_wandb() -> Any:
     # W&B reports on itself to its server, offline runs too: behind a network that drops packets the
     # process then takes 10 s longer to exit. Who wants the reports sets the variable.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    # Its notices name the server's address, in which there can be a password. Ours say what matters.
+    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     return wandb
