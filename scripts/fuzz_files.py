@@ -148,7 +148,8 @@ def judged(path: Path, read: Callable[[Path], Any], meanings: list[Any]) -> Outc
     """Reads one file in this process; if it is loaded, it must be one of `meanings`."""
     events.clear()
     Path(CANARY).unlink(missing_ok=True)
-    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before, begun = resident("VmRSS"), time.monotonic()
     try:
         with watching():
             found = read(path)
@@ -161,12 +162,18 @@ def judged(path: Path, read: Callable[[Path], Any], meanings: list[Any]) -> Outc
     except Exception as error:
         outcome = Outcome("raised", f"{type(error).__name__}: {error}")
     seconds = time.monotonic() - begun
-    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    extra = resident("VmHWM") - before
     if events or Path(CANARY).exists():
         return Outcome("ran", ", ".join(events) or "the payload")
     if extra > MAX_EXTRA_BYTES:
         return Outcome("memory", f"{extra >> 20} MB")
     return Outcome("time", f"{seconds:.0f} s") if seconds > MAX_SECONDS else outcome
+
+
+def resident(key: str) -> int:
+    """Bytes of this process that are (`VmRSS`) or were at most (`VmHWM`) in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024
 
 
 events: list[str] = []

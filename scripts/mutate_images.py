@@ -6,6 +6,7 @@ import io
 import random
 import struct
 import zlib
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,19 @@ def npz_array(rng: random.Random, good: Good) -> bytes:
     return zipped({"images.npy": array, **{n: d for n, d in members(good.npz).items() if n != "images.npy"}})
 
 
-def npz_bomb(rng: random.Random, good: Good) -> bytes:
-    """Far more in the archive than its size lets expect."""
-    side = 600
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({side}, {side}, {side}, 1), }}\n".encode()
-    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(side**3)
+@cache
+def _blank() -> tuple[bytes, int, int]:
+    """An array of 216 MB packed into 1 MB, its size and checksum."""
+    text = b"{'descr': '|u1', 'fortran_order': False, 'shape': (600, 600, 600, 1), }\n"
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(600**3)
     packer = zlib.compressobj(1, wbits=-15)
-    packed = packer.compress(array) + packer.flush()
-    head = struct.pack("<5H3I2H", 20, 0, 8, 0, 33, zlib.crc32(array), len(packed), len(array), 10, 0)
+    return packer.compress(array) + packer.flush(), len(array), zlib.crc32(array)
+
+
+def npz_bomb(rng: random.Random, good: Good) -> bytes:
+    """Far more in the archive than its size lets expect: a blank array, or a directory of 200 000 members."""
+    packed, size, crc = _blank()
+    head = struct.pack("<5H3I2H", 20, 0, 8, 0, 33, crc, len(packed), size, 10, 0)
     local = b"PK\3\4" + head + b"images.npy" + packed
     entry = b"PK\1\2" + struct.pack("<H", 20) + head + struct.pack("<3H2I", 0, 0, 0, 0, 0) + b"images.npy"
     count = rng.choice((1, 1, 200_000))

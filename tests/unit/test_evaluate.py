@@ -194,6 +194,14 @@ def test_a_statistics_file_stands_for_the_images_it_was_made_of(snapshot: Snapsh
     assert direct.value is not None
 
 
+def test_a_program_needs_trust(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").write_bytes(b"never looked at")
+    with pytest.raises(UsageError, match=r"net\.pt is a program") as caught:
+        scoring.Request(features=(str(tmp_path / "net.pt"),))
+    assert "--trust-code" in caught.value.fix
+    scoring.Request(features=(str(tmp_path / "net.pt"),), trust_code=True)
+
+
 def test_a_users_own_features(snapshot: Snapshot, tmp_path: Path) -> None:
     """Pixels as features: the distance is that of numpy on the pixels in [-1, 1]."""
     script = torch.jit.trace(torch.nn.Flatten(), torch.zeros(1, 1, 8, 8))
