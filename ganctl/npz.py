@@ -77,7 +77,10 @@ def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
         raise ValueError(f"unknown version {version}")
     first = version == (1, 0)
     read_rest = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_rest(handle)
+    try:
+        shape, _, dtype = read_rest(handle)
+    except (MemoryError, RecursionError) as error:  # what Python's parser says of deep nesting
+        raise ValueError("nested too deeply") from error
     if any(size < 0 for size in shape):
         raise ValueError("negative size")
     return shape, dtype

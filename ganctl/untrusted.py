@@ -29,13 +29,15 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     end = tail[-22:]
     if len(end) < 22 or not end.startswith(b"PK\5\6") or not end.endswith(b"\0\0"):
         raise zipfile.BadZipFile("its end is missing")
-    (directory,) = struct.unpack("<I", end[12:16])
+    count, directory = struct.unpack("<HI", end[10:16])
     if tail[-42:-38] == b"PK\6\7" and tail[-98:-94] == b"PK\6\6":  # the 64-bit form, which torch writes
-        (directory,) = struct.unpack("<Q", tail[-58:-50])
+        count, directory = struct.unpack("<QQ", tail[-66:-50])
     if directory > MAX_DIRECTORY_BYTES:
         raise zipfile.BadZipFile("its directory is too large")
     archive = zipfile.ZipFile(file)
     members = sorted(archive.infolist(), key=lambda m: m.header_offset)
+    if len(members) != count:  # zipfile does not compare them
+        raise zipfile.BadZipFile("its directory is damaged")
     if len({m.filename for m in members}) < len(members):
         raise zipfile.BadZipFile("two of its members have one name")
     starts = [m.header_offset for m in members] + [archive.start_dir]

@@ -67,6 +67,7 @@ READERS: list[tuple[Callable[[Path], Any], str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_every_violation_is_seen(tmp_path: Path) -> None:
     # In a process of its own: an audit hook stays for good.
     code = (

@@ -452,12 +452,15 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     refused(tmp_path / "a.npz", "100 times")
 
 
-def test_a_lost_name_in_the_directory_is_no_lost_array(tmp_path: Path) -> None:
+def test_labels_are_not_lost_with_their_entry_in_the_directory(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=GREY, labels=np.arange(7))
     content = (tmp_path / "a.npz").read_bytes()
-    place = content.rindex(b"labels.npy")
-    (tmp_path / "a.npz").write_bytes(content[:place] + b"k" + content[place + 1 :])
-    refused(tmp_path / "a.npz", "damaged")
+    assert open_images(tmp_path / "a.npz").labels is not None
+    name, entry = content.rindex(b"labels.npy"), content.index(b"PK\1\2")
+    # Another name; or a comment that the entry before claims to have, and which the next one then is.
+    for place, byte in ((name, b"k"), (entry + 32, bytes([46 + 10]))):
+        (tmp_path / "a.npz").write_bytes(content[:place] + byte + content[place + 1 :])
+        refused(tmp_path / "a.npz", "damaged")
 
 
 def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:
