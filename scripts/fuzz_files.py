@@ -35,15 +35,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mutate import CANARY, Good, Mutation
-from mutate_generators import CKPT, KEY, SAFETENSORS
+from mutate import CANARY, Good, Mutation, good_files
+from mutate_ckpt import CKPT
+from mutate_claims import SAFETENSORS
 from mutate_images import NPZ, PNG
 
-from ganctl import checkpoint, images, inputs, sample
-from ganctl.data.dataset import DatasetFacts
+from ganctl import checkpoint, inputs, sample
 from ganctl.errors import UsageError
-from ganctl.networks.dcgan import Generator
-from ganctl.snapshot import entry
 
 MAX_MEGABYTES = 200.0
 MAX_SECONDS = 10.0
@@ -85,45 +83,6 @@ class Outcome:
     words: str = ""
     megabytes: float = 0.0
     seconds: float = 0.0
-
-
-def good_files(folder: Path) -> Good:
-    """What the tool writes of two small untrained generators of 8 × 8 digits."""
-    facts = DatasetFacts("digits", tuple("0123456789"), 1, 8, (120,) * 10)
-    for i in range(2):
-        torch.manual_seed(i)
-        G = Generator(latent_dim=4, num_classes=10, channels=1, resolution=8, width=4)
-        for buffer in G.buffers():  # of a trained network no two are alike
-            buffer.copy_(torch.rand(buffer.shape) * 9)
-        content = entry(
-            config={"name": "quick", "seed": i, "model": {"lr": 1e-3}},
-            facts=facts,
-            latent_dim=4,
-            generator={"_target_": "ganctl.networks.dcgan.Generator", "width": 4},
-            ema=dict(G.state_dict()),
-            nimg=640,
-            steps=10,
-            wandb_id=None,
-        )
-        optimizer = {
-            "state": {0: {"exp_avg": torch.rand(9)}},
-            "param_groups": [{"lr": 1e-3, "betas": (0.0, 0.99)}],
-        }
-        training = {
-            "epoch": 0,
-            "global_step": 10,
-            "state_dict": G.state_dict(),
-            "optimizer_states": [optimizer],
-        }
-        with open(folder / f"{i}.ckpt", "wb") as file:  # as training does
-            torch.save(training | {KEY: content}, file)
-        snapshot = checkpoint.read(folder / f"{i}.ckpt")
-        checkpoint.write(folder / f"{i}.safetensors", snapshot)
-    pixels = sample.sample(snapshot, [3, 7], [0, 1], torch.device("cpu"))
-    sample.write_npz(snapshot, pixels, [3, 7], [0, 1], folder / "0.npz")
-    images.save_png(images.to_pil(pixels[0]), folder / "0.png", sample.provenance(snapshot, [3], [0]))
-    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png")
-    return Good(*((folder / name).read_bytes() for name in names))
 
 
 def read_generator(path: Path) -> Any:
