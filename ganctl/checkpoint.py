@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 
-from ganctl import atomic
+from ganctl import atomic, pickled, untrusted
 from ganctl.errors import UsageError
 from ganctl.snapshot import Snapshot, entry, from_entry
 
@@ -31,7 +33,6 @@ def write(path: Path, snapshot: Snapshot) -> None:
     Raises:
         UsageError: the file cannot be written, or the configuration is not plain enough for JSON.
     """
-    # The versions are those that trained it, not those that write it now.
     content = entry(
         config=snapshot.config,
         facts=snapshot.facts,
@@ -41,7 +42,8 @@ def write(path: Path, snapshot: Snapshot) -> None:
         nimg=snapshot.nimg,
         steps=snapshot.steps,
         wandb_id=None,
-    ) | {"versions": snapshot.versions}
+        versions=snapshot.versions,
+    )
     # Copies: safetensors takes neither a memory format of its own nor two names for one tensor.
     tensors = {
         name: w.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -59,11 +61,44 @@ def write(path: Path, snapshot: Snapshot) -> None:
     atomic.write_output(path, lambda file: file.write(data))
 
 
+def load(path: Path) -> dict[str, Any]:
+    """The whole content of a `.ckpt`, the state of the training too: plain types and tensors, on the CPU.
+
+    Raises:
+        UsageError: the file is missing, damaged or another program's, or asks for more than such values.
+    """
+    if not _starts_with_zip(path):
+        raise UsageError(
+            f"{path} does not hold the state of a training", "give a .ckpt file that ganctl train wrote"
+        )
+    with _explained(path):
+        content = _load(path)
+    if not isinstance(content, dict):
+        raise _of_another_program(path)
+    return content
+
+
 def read(path: Path) -> Snapshot:
     """Reads either form, told apart by content, running none of it.
 
     Raises:
         UsageError: the file is missing, damaged, another program's, or of another format version.
+    """
+    if _starts_with_zip(path):
+        found = load(path).get(KEY)
+    else:
+        with _explained(path):
+            found = _read_safetensors(path)
+    if not isinstance(found, dict):
+        raise _of_another_program(path)
+    return from_entry(found, path)
+
+
+def _starts_with_zip(path: Path) -> bool:
+    """Whether it is a `.ckpt`; otherwise it starts like a `.safetensors`.
+
+    Raises:
+        UsageError: it cannot be read, or is neither.
     """
     try:
         with open(path, "rb") as file:
@@ -73,55 +108,36 @@ def read(path: Path) -> Snapshot:
             f"cannot read {path}: {error.strerror}", "give the path of a .ckpt or .safetensors file"
         ) from error
     if start.startswith(b"PK\x03\x04"):
-        read_entry = _read_ckpt
-    elif start.endswith(b"{") and len(start) == 9:  # JSON behind the eight bytes of its length
-        read_entry = _read_safetensors
-    else:
-        raise UsageError(f"{path} is not a checkpoint", "give a file that ganctl train wrote")
+        return True
+    if start.endswith(b"{") and len(start) == 9:  # JSON behind the eight bytes of its length
+        return False
+    raise UsageError(f"{path} is not a checkpoint", "give a file that ganctl train wrote")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """A damaged file surfaces as any of a dozen exception types of zipfile, pickle, safetensors and torch."""
     try:
-        found = read_entry(path)
+        yield
     except pickle.UnpicklingError as error:
         raise UsageError(
-            f"{path} is not a checkpoint, or holds objects that could run code when loaded",
+            f"{path} is not a checkpoint, or holds objects that could run code when loaded: "
+            f"{_first_line(error)!r:.100}",
             "give a file that ganctl train wrote",
         ) from error
     except Exception as error:
-        # A damaged file surfaces as any of a dozen exception types of zipfile, pickle, safetensors and torch.
         raise UsageError(
-            f"{path} is damaged: {_first_line(error)}", "give another checkpoint, such as best.ckpt beside it"
+            f"{path} is damaged: {_first_line(error):.200}",
+            "give another checkpoint, such as best.ckpt beside it",
         ) from error
-    if not isinstance(found, dict):
-        raise UsageError(
-            f"{path} is a file of another program or purpose", "give a file that ganctl train wrote"
-        )
-    return from_entry(found, path)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The whole content of a `.ckpt`: plain types and tensors.
-
-    Raises:
-        UsageError: the file is missing or damaged, or holds something else.
-    """
-    try:
-        with open(path, "rb") as file:  # by its name, torch would take a .safetensors file for one
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", "give the path of a .ckpt file") from error
-    except Exception as error:
-        raise UsageError(
-            f"{path} is damaged: {_first_line(error)}", "give another checkpoint, such as best.ckpt beside it"
-        ) from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} is not a checkpoint", "give a file that ganctl train wrote")
+def _load(path: Path) -> Any:
+    with open(path, "rb") as file:
+        archive = pickled.checked_archive(file)
+    content = torch.load(archive, map_location="cpu", weights_only=True)
+    untrusted.require_plain(content)
     return content
-
-
-def _read_ckpt(path: Path) -> Any:
-    """What lies under the key; None where there is no such key."""
-    with open(path, "rb") as file:  # by its name, torch would take a .safetensors file for one
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    return content.get(KEY) if isinstance(content, dict) else None
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -129,12 +145,21 @@ def _read_safetensors(path: Path) -> Any:
 
     safetensors takes a file only if its tensors, as large as the header says, fill it exactly.
     """
+    with open(path, "rb") as start:
+        untrusted.check_safetensors_header(start)
     with safe_open(path, "pt") as file:
         found = json.loads((file.metadata() or {}).get(KEY, "null"))
         if not isinstance(found, dict) or "format_version" not in found:
             return None  # our statistics files use the key as well
+        untrusted.require_plain(found)
         # Copies: the tensors are the file itself, mapped into memory, and it may change.
         return found | {"ema": {name: file.get_tensor(name).clone() for name in file.keys()}}
+
+
+def _of_another_program(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} is a file of another program or purpose", "give a file that ganctl train wrote"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,16 @@ import typer
 
 from ganctl import __version__
 from ganctl.errors import UsageError
-from ganctl.terminal import examples, find_device, metric_rows, note, open_checkpoint, report_footer, verb
+from ganctl.terminal import (
+    examples,
+    find_device,
+    metric_rows,
+    note,
+    open_checkpoint,
+    report_footer,
+    show,
+    verb,
+)
 
 if TYPE_CHECKING:
     from ganctl.metrics.features import Precision
@@ -58,7 +67,10 @@ Ckpt = Annotated[
     ),
 ]
 TrustCode = Annotated[
-    bool, typer.Option("--trust-code", help="Import network classes from outside ganctl that FILE names.")
+    bool,
+    typer.Option(
+        "--trust-code", help="Import network classes from outside ganctl that FILE names; run TorchScript."
+    ),
 ]
 
 
@@ -286,6 +298,7 @@ def eval_(
         use_cache=cache,
         inception_path=inception_weights,
         save_real=save_real,
+        trust_code=trust_code,
     )
     where = find_device(device)
     fakes: Fakes
@@ -308,13 +321,13 @@ def eval_(
     if not as_json:
         typer.echo(f"{'metric':<20} {'value':>10} {'floor':>10}   real images in the generator's place")
     report, complete = evaluate.evaluate(
-        fakes, reals, request, where, lambda rows: None if as_json else typer.echo(metric_rows(rows))
+        fakes, reals, request, where, lambda rows: None if as_json else show(metric_rows(rows))
     )
     text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
     atomic.write_output(target, lambda file: file.write(text.encode()))
     for kind, picture in report.pictures().items():
         pictures.save_png(picture, target.with_name(f"{target.stem}.{kind}.png"))
-    typer.echo(text if as_json else report_footer(report))
+    show(text if as_json else report_footer(report))
     note(f"report {target}")
     if not complete:
         raise typer.Exit(130)
@@ -338,7 +351,7 @@ def compare(
     """Put reports side by side; say which differences exceed the noise; refuse those of another protocol."""
     from ganctl.compare import compare_files
 
-    typer.echo(compare_files(reports, force, as_json))
+    show(compare_files(reports, force, as_json))
 
 
 @data_app.command(

@@ -37,6 +37,12 @@ class DivergedError(GanctlError):
     exit_code = 3
 
 
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is: what comes from files may hold line breaks, commands to the
+    terminal, and letters that turn the direction of what follows."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Says which known name was probably meant, and which names exist.
 

@@ -93,5 +93,6 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, str] | None = 
 
 
 def file_name(label: str) -> str:
-    """A label as part of a file name. Names come from checkpoints: they must not leave the folder."""
-    return re.sub(r"[^\w-]", "_", label)
+    """A label as part of a file name. Names come from checkpoints: they must not leave the folder, nor look
+    like an option to a command that is given them."""
+    return re.sub(r"^-|[^\w-]", "_", label)

@@ -139,7 +139,7 @@ def open_images(path: Path) -> ImageFolder | ImageArrays:
     try:
         if path.is_dir():
             return _open_folder(path)
-        if path.suffix.lower() == ".npz":
+        if path.suffix.lower() == ".npz" and path.is_file():
             return _open_npz(path)
         path.stat()
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from math import prod
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import IO
 
 import numpy as np
 
+from ganctl import untrusted
 from ganctl.errors import UsageError
 
 MAX_BYTES = 4 << 30  # of one array
-_DEFLATE_RATIO = 1032  # nothing deflated unpacks to more than this many times its size
+MAX_RATIO = 100  # unpacked size in sizes of the file; images that differ pack far less well
+FREE_BYTES = 64 << 20  # may be unpacked out of any file
+MAX_HEADER_BYTES = 16384  # numpy's own reader takes 10 000
 
 
 def read(path: Path, names: tuple[str, ...]) -> list[np.ndarray | None]:
@@ -23,9 +27,9 @@ def read(path: Path, names: tuple[str, ...]) -> list[np.ndarray | None]:
         OSError: the file cannot be read.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(path, "rb") as file, untrusted.open_zip(file) as archive:
             return [_member(archive, path, name) for name in names]
-    except (UsageError, OSError, MemoryError):
+    except (UsageError, OSError):
         raise
     except Exception as error:
         # A damaged archive surfaces as any of a dozen exception types of zipfile, zlib, numpy and tokenize.
@@ -42,7 +46,8 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray | Non
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise UsageError(f"{path} is packed in an unusual way", "write it with numpy.savez_compressed")
     with archive.open(member) as handle:
-        shape, dtype = _header(handle)
+        start = io.BytesIO(handle.read(MAX_HEADER_BYTES))
+        shape, dtype = _header(start)
         if dtype.hasobject:
             raise UsageError(
                 f"{name} in {path} holds pickled objects, which are never loaded",
@@ -54,9 +59,13 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray | Non
                 f"{name} in {path} would take {wanted / 2**30:.3g} GiB, more than {MAX_BYTES / 2**30:.3g}",
                 "give a folder of PNGs, which is read batch by batch",
             )
-        possible = path.stat().st_size * _DEFLATE_RATIO
-        if handle.tell() + wanted != member.file_size or member.file_size > possible:
+        if start.tell() + wanted != member.file_size:
             raise ValueError("the header asks for more or less than the file has")
+        if member.file_size > max(path.stat().st_size * MAX_RATIO, FREE_BYTES):
+            raise UsageError(
+                f"{name} in {path} would unpack to more than {MAX_RATIO} times the size of the file",
+                "write it with numpy.savez, which does not pack",
+            )
     with archive.open(member) as handle:
         array: np.ndarray = np.lib.format.read_array(handle, allow_pickle=False)
     return array
@@ -68,7 +77,10 @@ def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
         raise ValueError(f"unknown version {version}")
     first = version == (1, 0)
     read_rest = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_rest(handle)
+    try:
+        shape, _, dtype = read_rest(handle)
+    except (MemoryError, RecursionError) as error:  # what Python's parser says of deep nesting
+        raise ValueError("nested too deeply") from error
     if any(size < 0 for size in shape):
         raise ValueError("negative size")
     return shape, dtype

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import re
 import struct
-import zlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,8 @@ def read(file: Path) -> bytes:
         UsageError: it cannot be read, or is larger than any image we take.
     """
     try:
+        if file.exists() and not file.is_file():  # opening a pipe waits for somebody to write into it
+            raise UsageError(f"{file} is no regular file", "take it out of the folder")
         with open(file, "rb") as handle:
             content = handle.read(MAX_PNG_BYTES + 1)
     except OSError as error:
@@ -63,12 +67,9 @@ def check(file: Path, content: bytes) -> tuple[Shape, str | None]:
         UsageError: it is damaged, of a mode we don't take, or a sheet of several images.
     """
     shape = _header(file, content)
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-            info = dict(picture.info)
-            picture.verify()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _damaged(file) from error
+    with _opened(file, content, shape) as picture:
+        info = dict(picture.info)
+        picture.verify()
     if "transparency" in info:
         raise UsageError(f"{file} has a transparent colour", "convert it to RGB or grey without transparency")
     label, seed = info.get("ganctl:label"), info.get("ganctl:seed")
@@ -88,11 +89,8 @@ def decode(file: Path, shape: Shape) -> Tensor:
     content = read(file)
     if _header(file, content) != shape:
         raise UsageError(f"{file} is no longer {shape}", "leave the folder alone while it is read")
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-            pixels = np.array(picture)
-    except (OSError, SyntaxError, ValueError, zlib.error) as error:
-        raise _damaged(file) from error
+    with _opened(file, content, shape) as picture:
+        pixels = np.array(picture)
     return torch.from_numpy(pixels).reshape(shape.height, shape.width, shape.channels).permute(2, 0, 1)
 
 
@@ -103,6 +101,24 @@ def require_square(file: Path, height: int, width: int) -> None:
             f"{file} has images of {height} × {width} pixels",
             f"give square images of {MAX_RESOLUTION} × {MAX_RESOLUTION} at most",
         )
+
+
+@contextmanager
+def _opened(file: Path, content: bytes, shape: Shape) -> Iterator[Image.Image]:
+    """Raises `UsageError` for whatever PIL says while it is open: a dozen exception types, one for a bomb."""
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),  # PIL's own about sizes
+            Image.open(io.BytesIO(content), formats=["PNG"]) as picture,
+        ):
+            # A second header, further down, can claim another size.
+            if picture.size != (shape.width, shape.height) or picture.mode != (
+                "L" if shape.channels == 1 else "RGB"
+            ):
+                raise ValueError("two headers")
+            yield picture
+    except Exception as error:
+        raise _damaged(file) from error
 
 
 def _header(file: Path, content: bytes) -> Shape:

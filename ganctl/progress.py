@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ganctl.errors import printable
+
 
 def bar(total: int, unit: str, desc: str | None = None, **options: Any) -> tqdm:
     """A bar over `total` units that keeps quiet for work of less than two seconds.
@@ -16,4 +18,5 @@ def bar(total: int, unit: str, desc: str | None = None, **options: Any) -> tqdm:
     """
     settings: dict[str, Any] = {"delay": 2, "dynamic_ncols": True, "leave": False}
     settings["mininterval"] = 0.2 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, unit=unit, desc=desc, **(settings | options))
+    shown = None if desc is None else printable(desc)
+    return tqdm(total=total, unit=unit, desc=shown, **(settings | options))

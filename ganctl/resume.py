@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from ganctl import checkpoint, runs
+from ganctl import checkpoint, config, runs
 from ganctl.errors import UsageError
 from ganctl.gan import GAN
 from ganctl.runs import RunFolder
@@ -173,7 +173,12 @@ def _config(run: RunFolder | None, state: TrainingState | None) -> dict[str, Any
     """Of the run folder, where it is newer than that in a checkpoint; else of the checkpoint."""
     if run is None:
         assert state is not None
-        return state.snapshot.config
+        # A stranger's says how to train, but not where to write, what to read, nor whom to tell.
+        ours = config.compose([]).model_dump()
+        theirs = state.snapshot.config | {"run": ours["run"], "logger": ours["logger"]}
+        if isinstance(theirs.get("data"), dict):
+            theirs["data"] = theirs["data"] | {"root": ours["data"]["root"]}
+        return theirs
     try:
         plain = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -209,6 +214,22 @@ def _differences(before: Any, after: Any, prefix: str) -> dict[str, tuple[Any, A
     return found
 
 
+def load_weights(gan: GAN, state: TrainingState) -> None:
+    """Into `gan`, on whatever device it is.
+
+    Raises:
+        UsageError: they do not fit.
+    """
+    device = next(gan.G.parameters()).device
+    try:
+        gan.load_state_dict({name: w.to(device) for name, w in state.weights.items()})
+    except RuntimeError as error:
+        raise UsageError(
+            f"the weights of {state.path} do not fit the networks: {str(error).splitlines()[-1].strip()}",
+            "go on with the configuration that the run began with",
+        ) from error
+
+
 def restore(trainer: pl.Trainer, gan: GAN, state: TrainingState) -> None:
     """Puts `gan`, both optimizers and the counters where they were. Between two steps, or ahead of the first.
 
@@ -217,13 +238,7 @@ def restore(trainer: pl.Trainer, gan: GAN, state: TrainingState) -> None:
     Raises:
         UsageError: the checkpoint does not fit the networks.
     """
-    try:
-        gan.load_state_dict(state.weights)
-    except RuntimeError as error:
-        raise UsageError(
-            f"the weights of {state.path} do not fit the networks: {str(error).splitlines()[-1].strip()}",
-            "go on with the configuration that the run began with",
-        ) from error
+    load_weights(gan, state)
     for optimizer, saved in zip(trainer.optimizers, state.optimizers, strict=True):
         try:
             optimizer.load_state_dict(saved)

@@ -15,6 +15,8 @@ from ganctl.errors import UsageError, nearest
 from ganctl.latents import MAX_SEED
 from ganctl.snapshot import Snapshot
 
+MAX_BYTES = 4 << 30  # of the pixels of one call
+
 
 def parse_labels(text: str | None, names: Sequence[str]) -> list[int]:
     """`5`, `0-9`, `1,3,5`, `all`, class names, and mixtures of them; None is all.
@@ -80,7 +82,16 @@ def sample(
 
     Returns:
         (len(labels) · len(seeds), C, H, W) uint8 on the CPU.
+
+    Raises:
+        UsageError: they take more than `MAX_BYTES`: a file's own labels and sizes soon ask for that.
     """
+    size = len(labels) * len(seeds) * snapshot.facts.channels * snapshot.facts.resolution**2
+    if size > MAX_BYTES:
+        raise UsageError(
+            f"{len(labels) * len(seeds):,} images of this generator take {size / 2**30:.0f} GiB",
+            f"ask for fewer labels or seeds at a time: {MAX_BYTES >> 30} GiB at most",
+        )
     G = snapshot.build(trust_code=trust_code).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     y = [label for label in labels for _ in seeds]
     s = list(seeds) * len(labels)
@@ -118,6 +129,8 @@ def write_singles(
 ) -> None:
     """One PNG an image: `<label name>_seed<seed>.png`, or `seed<seed>.png` where there are no labels."""
     names = [f"{images.file_name(name)}_" for name in snapshot.facts.label_names] or [""]
+    if len({name.casefold() for name in names}) < len(names):  # `a b` and `a_b` are one file name
+        names = [f"{y}_" for y in range(len(names))]
     pairs = [(y, s) for y in labels for s in seeds]
     for (y, s), image in zip(pairs, pixels, strict=True):
         target = outdir / f"{names[y]}seed{s:06d}.png"

@@ -49,6 +49,8 @@ class Request:
         use_cache: keep statistics of real images on disk for next time.
         inception_path: a file of Inception weights; otherwise the known places, then a download.
         save_real: a file for the statistics of the real images under the one extractor of `features`.
+        trust_code: whether a TorchScript file may be run. It is a program: among torch's operations is one
+            that writes files.
     """
 
     metrics: tuple[str, ...] = ("default",)
@@ -59,6 +61,7 @@ class Request:
     use_cache: bool = True
     inception_path: Path | None = None
     save_real: Path | None = None
+    trust_code: bool = False
 
     def __post_init__(self) -> None:
         for name in self.metrics:
@@ -67,9 +70,16 @@ class Request:
                     f"there is no metric {name!r}", nearest(name, [*catalogue.NAMES, *catalogue.GROUPS])
                 )
         for name in self.features:
-            if name not in ("classifier", "inception") and not Path(name).is_file():
+            if name in ("classifier", "inception"):
+                continue
+            if not Path(name).is_file():
                 raise UsageError(
                     f"there are no features {name!r}", "give classifier, inception, or a TorchScript file"
+                )
+            if not self.trust_code:
+                raise UsageError(
+                    f"{name} is a program, and computing features would run it",
+                    "pass --trust-code if you trust where this file comes from",
                 )
         if self.save_real is not None and len(self.features) != 1:
             raise UsageError("statistics are of one extractor", "choose it with --features inception")
@@ -173,6 +183,7 @@ def _extractor(run: Run, features: str) -> Extractor:
             raise UsageError(f"no classifier comes with {data}")
         return ClassifierExtractor(loaded, run.device)
     channels, resolution = run.fakes.shape
+    log.warning("--trust-code: running the program %s", features)
     return ScriptExtractor(Path(features), run.device, channels=channels, resolution=resolution)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ganctl.errors import GanctlError, UsageError
+from ganctl.errors import GanctlError, UsageError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ganctl.report import Metric, Report
     from ganctl.snapshot import Snapshot
+
+
+MAX_CHARS = 4000  # of a complaint: it can quote a name as long as a file
 
 
 def examples(*commands: str) -> str:
@@ -136,15 +139,26 @@ def _configure_logging() -> None:
     logger.propagate = False
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Printable("%(message)s"))
         logger.addHandler(handler)
 
 
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def show(text: str) -> None:
+    """A result, of one or several lines, that may hold names from files. On stdout."""
+    typer.echo("\n".join(printable(line) for line in text.split("\n")))
+
+
 def note(text: str) -> None:
-    typer.echo(text, err=True)
+    """A notice of one line, that may hold names from files. On stderr."""
+    typer.echo(printable(text), err=True)
 
 
 def _complain(what: str, fix: str) -> None:
-    typer.echo(f"Error: {what}", err=True)
+    note(f"Error: {what:.{MAX_CHARS}}")
     if fix:
-        typer.echo(f"Try:   {fix}", err=True)
+        note(f"Try:   {fix:.{MAX_CHARS}}")

@@ -79,6 +79,10 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
         steps = _total_steps(cfg, dataset)
         trainer = _trainer(cfg, steps)
         batch_per_device = _batch_per_device(cfg, dataset, trainer.world_size)
+        if state is not None and not trust_code:
+            # Tried without memory: a file can ask for networks far larger than the weights that it holds.
+            with torch.device("meta"):
+                resume.load_weights(build_gan(cfg, dataset, 1, trust_code=False), state)
         gan = build_gan(cfg, dataset, steps * cfg.data.batch_size, trust_code=trust_code)
         resident = ResidentData(dataset, batch_per_device, cfg.seed, steps)
 
@@ -92,7 +96,8 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
             return None
 
         loggers.check(plain["logger"])
-        folder = (resumed and resumed.run) or runs.create(Path(cfg.run.root), cfg.name, _path(cfg.run.dir))
+        in_place = resumed.run if resumed else None
+        folder = in_place or runs.create(Path(cfg.run.root), cfg.name, _path(cfg.run.dir))
         with folder.locked(), _log_file(folder.log), logging_redirect_tqdm([log]):
             _record(plain, changes, folder, state)
             run_log = loggers.build(
@@ -100,8 +105,8 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
                 folder.path,
                 f"{cfg.name}/{folder.path.name}",
                 plain,
-                wandb_id=state.snapshot.wandb_id if state else None,
-                metrics_bytes=state.progress.metrics_bytes if state else 0,
+                wandb_id=state.snapshot.wandb_id if state and in_place else None,
+                metrics_bytes=state.progress.metrics_bytes if state and in_place else 0,
             )
             exit_code = 1
             try:

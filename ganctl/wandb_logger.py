@@ -84,6 +84,8 @@ def _import_wandb() -> Any:
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     if not os.environ.get("WANDB_MODE", "unset"):
         del os.environ["WANDB_MODE"]  # set to nothing means unset here, and is an error there
+    # Its notices name the server's address, in which there can be a password. Ours say what matters.
+    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     return wandb

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from ganctl import untrusted
 from ganctl.atomic import write_output
 from ganctl.errors import GanctlError, UsageError
 from ganctl.fetch import cache_dir
@@ -104,8 +105,8 @@ def load_statistics(path: Path) -> tuple[Extracted, dict[str, str | int | None]]
         UsageError: the file is missing, damaged, another program's, or of another format version.
     """
     try:
-        with open(path, "rb"):  # safetensors does not say why it cannot open a file
-            pass
+        with open(path, "rb") as start:  # safetensors does not say why it cannot open a file
+            untrusted.check_safetensors_header(start)
         with safe_open(path, "pt") as file:
             note = _note(path, file.metadata())
             slices = {name: file.get_slice(name) for name in file.keys()}
@@ -115,7 +116,7 @@ def load_statistics(path: Path) -> tuple[Extracted, dict[str, str | int | None]]
             tensors = {name: file.get_tensor(name) for name in header}
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}", _FIX) from error
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise UsageError(f"{path} is damaged or not a safetensors file", _FIX) from error
     if note["sha256"] != _digest(tensors):
         raise UsageError(f"{path} is damaged: its checksum differs", "compute the statistics anew")

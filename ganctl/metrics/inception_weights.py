@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
-from ganctl import atomic
+from ganctl import atomic, pickled
 from ganctl.digest import tensor_digest
 from ganctl.errors import UsageError
 from ganctl.fetch import (
@@ -192,9 +192,11 @@ def _fetch(folder: Path, force: bool) -> InceptionWeights:
 def _read(path: Path, fix: str) -> InceptionWeights:
     try:
         digest = sha256(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
         if digest == FULL_SHA256:
+            state = torch.load(path, map_location="cpu", weights_only=True)
             return InceptionWeights(path, digest, has_fc=True, state_dict=state)
+        with open(path, "rb") as file:
+            state = torch.load(pickled.checked_archive(file), map_location="cpu", weights_only=True)
         digest = tensor_digest(state)
     except Exception as error:  # a damaged file can raise anything; weights_only keeps it harmless
         what = (

@@ -290,7 +290,7 @@ class _RunsCode:
 
 
 def _changed(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {"ganctl": content["ganctl"] | changes}
+    return {"ganctl": content["ganctl"] | {"checksum": None} | changes}
 
 
 def missing(path: Path, content: dict[str, Any]) -> None:

@@ -43,7 +43,7 @@ def test_the_report_of_the_bundled_generator_goes_to_the_current_folder(
     assert invoke("sample", "--n", "2", "--seed", "1000", "--outdir", "pictures").exit_code == 0
     # Pixels as features: those of the classifier would need the data set, which is not everywhere.
     torch.jit.save(torch.jit.trace(torch.nn.Flatten(), torch.zeros(1, 1, 28, 28)), "pixels.pt")
-    options = ("--features", "pixels.pt", "--metrics", "prdc", "--n", "20")
+    options = ("--features", "pixels.pt", "--trust-code", "--metrics", "prdc", "--n", "20")
     done = invoke("eval", "--real", "pictures", *options)
     assert done.exit_code == 0, done.stderr
     assert "bundled" in done.stderr

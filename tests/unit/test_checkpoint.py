@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import struct
 from dataclasses import replace
@@ -18,6 +19,7 @@ from ganctl import checkpoint
 from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import UsageError
+from ganctl.networks.dcgan import Generator as DcganGenerator
 from ganctl.networks.mlp import Generator
 from ganctl.snapshot import entry
 
@@ -41,7 +43,9 @@ def _content(**changes: Any) -> dict[str, Any]:
         steps=10,
         wandb_id=None,
     )
-    return {checkpoint.KEY: content | changes, "state_dict": {}}
+    if changes:  # as who forges one would do
+        content |= {"checksum": None} | changes
+    return {checkpoint.KEY: content, "state_dict": {}}
 
 
 def _saved(path: Path, content: Any) -> Path:
@@ -66,7 +70,7 @@ def test_the_digest_names_the_weights_and_not_the_file(tmp_path: Path) -> None:
     one = checkpoint.read(_saved(tmp_path / "a.ckpt", _content(nimg=1)))
     other = checkpoint.read(_saved(tmp_path / "b.ckpt", _content(nimg=2)))
     assert one.digest == other.digest
-    changed = _content()
+    changed = _content(nimg=1)
     next(iter(changed[checkpoint.KEY]["ema"].values()))[0] += 1
     assert checkpoint.read(_saved(tmp_path / "c.ckpt", changed)).digest != one.digest
 
@@ -157,6 +161,126 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
     assert torch.load(path, weights_only=True) == {"a": 3}
 
 
+# -- strangers' files ----------------------------------------------------------------------------------------
+
+
+def test_load_gives_the_state_of_the_training_too(tmp_path: Path) -> None:
+    content = _content() | {"optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}}], "epoch": 4}
+    found = checkpoint.load(_saved(tmp_path / "a.ckpt", content))
+    assert found["epoch"] == 4
+    assert torch.equal(found["optimizer_states"][0]["state"][0]["exp_avg"], torch.ones(3))
+    assert found[checkpoint.KEY]["nimg"] == 640
+    with pytest.raises(UsageError, match="state of a training"):
+        checkpoint.load(_written(tmp_path / "a.safetensors"))
+    with pytest.raises(UsageError, match="another program"):
+        checkpoint.load(_saved(tmp_path / "b.ckpt", [1]))
+
+
+@pytest.mark.parametrize(("place", "bit"), [("first", 0), ("middle", 3), ("last", 7)])
+@pytest.mark.parametrize("form", ["ckpt", "safetensors"])
+def test_no_bit_of_the_weights_can_flip_unseen(tmp_path: Path, form: str, place: str, bit: int) -> None:
+    path = _saved(tmp_path / "a.ckpt", _content()) if form == "ckpt" else _written(tmp_path / "a.safetensors")
+    weights = checkpoint.read(path).ema["layers.0.weight"]
+    data = bytearray(path.read_bytes())
+    start = data.index(weights.numpy().tobytes())
+    offset = {"first": 0, "middle": weights.nbytes // 2, "last": weights.nbytes - 1}[place]
+    data[start + offset] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="damaged"):
+        checkpoint.read(path)
+
+
+def test_no_letter_of_the_description_can_change_unseen(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.safetensors")
+    data = path.read_bytes()
+    for old, new in ((b'nimg\\": 640', b'nimg\\": 641'), (b"[16, 32]", b"[16, 48]"), (b"zero", b"hero")):
+        assert data.count(old) == 1
+        path.write_bytes(data.replace(old, new))
+        with pytest.raises(UsageError, match="checksum"):
+            checkpoint.read(path)
+
+
+def test_exchanged_records_are_seen(tmp_path: Path) -> None:
+    # Two biases of one size: the zip's own checksums move with them.
+    content = _content()
+    state = content[checkpoint.KEY]["ema"]
+    names = [name for name, w in state.items() if w.shape == (32,)][:2]
+    a, b = (state[name] for name in names)
+    state |= {names[0]: b + 1, names[1]: a}
+    with pytest.raises(UsageError, match="checksum"):
+        checkpoint.read(_saved(tmp_path / "a.ckpt", content))
+
+
+def test_a_file_of_before_checksums_is_read(tmp_path: Path) -> None:
+    content = _content()
+    del content[checkpoint.KEY]["checksum"]
+    assert checkpoint.read(_saved(tmp_path / "a.ckpt", content)).nimg == 640
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generator": SPEC | {"widths": [1] * 10_000}}, "too much"),
+        ({"generator": SPEC | {"widths": [2**63]}}, "too large"),
+        ({"data": vars(FACTS) | {"label_names": ["a", "b", "a"]}}, "one name"),
+        ({"data": vars(FACTS) | {"class_counts": [1, 2]}}, "as many"),
+        ({"data": vars(FACTS) | {"class_counts": [0, 0, 0]}}, "no class"),
+        ({"nimg": 2**63 - 1, "steps": 2**64}, "damaged"),
+    ],
+)
+def test_facts_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        checkpoint.read(_saved(tmp_path / "a.ckpt", _content(**changes)))
+
+
+def test_a_configuration_that_grows_when_it_is_copied_is_refused(tmp_path: Path) -> None:
+    laughing: Any = [0] * 10
+    for _ in range(40):
+        laughing = [laughing] * 10
+    with pytest.raises(UsageError, match="too much"):
+        checkpoint.read(_saved(tmp_path / "a.ckpt", _content(config={"x": laughing})))
+
+
+@pytest.mark.parametrize(
+    ("own", "facts", "message"),
+    [
+        ({"tanh_gain": "wide"}, {}, "does not draw"),
+        ({}, {"resolution": 12}, r"\(64, 1, 12, 12\)|do not fit"),
+        ({"width": 2}, {"resolution": 4096}, "2,147,483,648 numbers"),
+    ],
+)
+def test_what_a_network_would_draw_is_known_before_it_draws(
+    tmp_path: Path, own: dict[str, Any], facts: dict[str, Any], message: str
+) -> None:
+    # A few kilobytes of convolutions can draw images of any size.
+    side = facts.get("resolution", 8)
+    spec = {"_target_": "ganctl.networks.dcgan.Generator", "width": 2}
+    with torch.device("meta"):
+        shapes = DcganGenerator(4, 3, 1, 8 if side == 12 else side, width=2).state_dict()
+    ema = {name: torch.zeros(w.shape, dtype=w.dtype) for name, w in shapes.items()}
+    content = _content(generator=spec | own, ema=ema, data=vars(FACTS) | facts)
+    path = _saved(tmp_path / "a.ckpt", content)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(UsageError, match=message):
+        checkpoint.read(path).build()
+
+
+def test_trusted_code_is_named_before_it_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "stranger_2.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(logging.getLogger("ganctl"), "propagate", True)
+    spec = {"_target_": "stranger_2.Generator"}
+    snapshot = checkpoint.read(_saved(tmp_path / "a.ckpt", _content(generator=spec)))
+    with pytest.raises(SystemExit, match="imported"):
+        snapshot.build(trust_code=True)
+    assert "--trust-code: importing stranger_2.Generator" in caplog.text
+    caplog.clear()
+    checkpoint.read(_saved(tmp_path / "b.ckpt", _content())).build(trust_code=True)
+    assert caplog.text == ""
+
+
 # -- the portable form ---------------------------------------------------------------------------------------
 
 
@@ -171,7 +295,7 @@ def _altered(path: Path, **changes: Any) -> Path:
     data = _written(path).read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     note = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][checkpoint.KEY])
-    note = {k: v for k, v in (note | changes).items() if v is not ...}
+    note = {k: v for k, v in (note | {"checksum": None} | changes).items() if v is not ...}
     path.write_bytes(save(load(data), {checkpoint.KEY: json.dumps(note)}))
     return path
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from ganctl.errors import GanctlError, UsageError, nearest
+import logging
+
+import pytest
+import typer
+
+from ganctl import terminal
+from ganctl.errors import GanctlError, UsageError, nearest, printable
 
 
 def test_a_slip_is_answered_with_what_was_meant() -> None:
@@ -18,3 +24,34 @@ def test_a_stranger_is_answered_with_all_names_and_no_guess() -> None:
 def test_exit_codes() -> None:
     assert (GanctlError("a").exit_code, UsageError("a").exit_code) == (1, 2)
     assert str(UsageError("what", "fix")) == "what\nfix"
+
+
+HOSTILE = "\x1b]0;t\x07a\nb\r\u202ec\u2028\x9b31m\ud800"
+
+
+def test_printable_is_one_line_without_commands() -> None:
+    assert printable(HOSTILE) == r"\x1b]0;t\x07a\nb\r\u202ec\u2028\x9b31m\ud800"
+    assert printable("γ × 0.5 – ümlaut, 数字") == "γ × 0.5 – ümlaut, 数字"
+
+
+def test_nothing_that_is_printed_commands_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    @terminal.verb
+    def fail(debug: bool = False) -> None:
+        terminal.note(HOSTILE)
+        terminal.show(f"one {HOSTILE}\ntwo")
+        logging.getLogger("ganctl").warning("warned of %s", HOSTILE)
+        raise UsageError(HOSTILE + "x" * 10**6, HOSTILE)
+
+    logger = logging.getLogger("ganctl")
+    before = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers = []
+    try:
+        with pytest.raises(typer.Exit):
+            fail()
+    finally:
+        logger.handlers, logger.level, logger.propagate = before
+    out, err = capfd.readouterr()
+    assert all(c.isprintable() for c in (out + err).replace("\n", ""))
+    assert len(out.splitlines()) == 3  # of `show`: its own line breaks are its own
+    assert len(err.splitlines()) == 4
+    assert len(err) < 10_000

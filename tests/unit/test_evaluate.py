@@ -188,17 +188,25 @@ def test_a_statistics_file_stands_for_the_images_it_was_made_of(snapshot: Snapsh
     fakes = sides.CheckpointFakes(snapshot, 200, CPU, trust_code=False)
     script = torch.jit.trace(torch.nn.Flatten(), torch.zeros(1, 1, 8, 8))
     torch.jit.save(script, tmp_path / "flat.pt")
-    other = replace(request, features=(str(tmp_path / "flat.pt"),))
+    other = replace(request, features=(str(tmp_path / "flat.pt"),), trust_code=True)
     with pytest.raises(UsageError, match=r"not made by flat\.pt"):
         evaluate.evaluate(fakes, sides.of_path(saved, fakes.shape), other, CPU)
     assert direct.value is not None
+
+
+def test_a_program_needs_trust(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").write_bytes(b"never looked at")
+    with pytest.raises(UsageError, match=r"net\.pt is a program") as caught:
+        scoring.Request(features=(str(tmp_path / "net.pt"),))
+    assert "--trust-code" in caught.value.fix
+    scoring.Request(features=(str(tmp_path / "net.pt"),), trust_code=True)
 
 
 def test_a_users_own_features(snapshot: Snapshot, tmp_path: Path) -> None:
     """Pixels as features: the distance is that of numpy on the pixels in [-1, 1]."""
     script = torch.jit.trace(torch.nn.Flatten(), torch.zeros(1, 1, 8, 8))
     torch.jit.save(script, tmp_path / "flat.pt")
-    request = scoring.Request(metrics=("fid", "prdc"), features=(str(tmp_path / "flat.pt"),))
+    request = scoring.Request(metrics=("fid", "prdc"), features=(str(tmp_path / "flat.pt"),), trust_code=True)
     metrics = _evaluate(snapshot, request)[0].metrics
     assert set(metrics) == {"flat_fd", "flat_precision", "flat_recall", "flat_density", "flat_coverage"}
     labels = generate.proportional_labels(snapshot.facts.class_counts, 200)

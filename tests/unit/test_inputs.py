@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -324,6 +326,24 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, side: int
     refused(tmp_path, "bomb.png", f"{side} × {side}")
 
 
+@pytest.mark.parametrize("side", [7, 12_000, 40_000])
+def test_a_second_header_is_not_believed(tmp_path: Path, side: int) -> None:
+    second = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    data = png(6, 6, zlib.compress(bytes(42)))
+    (tmp_path / "a.png").write_bytes(data)
+    assert open_images(tmp_path).num_images == 1
+    (tmp_path / "a.png").write_bytes(data[:33] + second + data[33:])
+    refused(tmp_path, "a.png", "damaged")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    refused(tmp_path, "a.png", "no regular file")
+    os.mkfifo(tmp_path / "a.npz")
+    refused(tmp_path / "a.npz", "a.npz")
+
+
 def test_a_huge_file_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pngs, "MAX_PNG_BYTES", 1 << 20)
     with open(tmp_path / "huge.png", "wb") as file:
@@ -388,6 +408,7 @@ def test_the_forged_file_without_the_forgery_is_fine(tmp_path: Path) -> None:
         ("(-1, -6, 6, 1)", "damaged"),
         ("(1, 6, 6, 1", "damaged"),
         ("__import__('os').getcwd()", "damaged"),
+        ("(" + "-" * 9000 + "1,)", "damaged"),  # too deep for Python's parser, which says MemoryError
     ],
 )
 def test_a_header_is_not_believed(
@@ -409,6 +430,37 @@ def test_a_member_that_claims_more_than_its_file_can_hold_is_refused(
     path.write_bytes(forged)
     monkeypatch.setattr(np.lib.format, "read_array", lambda *a, **k: pytest.fail("memory was allocated"))
     refused(path, "damaged")
+
+
+def test_a_long_header_is_not_unpacked(tmp_path: Path) -> None:
+    path, megabytes = tmp_path / "a.npz", 50
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        length = struct.pack("<I", megabytes << 20)
+        archive.writestr("images.npy", b"\x93NUMPY\x02\x00" + length + b" " * (megabytes << 20))
+    tracemalloc.start()
+    refused(path, "damaged")
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(npz, "FREE_BYTES", 1 << 20)
+    blank = np.zeros((8, 400, 400, 1), np.uint8)
+    np.savez(tmp_path / "a.npz", images=blank)
+    assert open_images(tmp_path / "a.npz").num_images == 8
+    np.savez_compressed(tmp_path / "a.npz", images=blank)
+    refused(tmp_path / "a.npz", "100 times")
+
+
+def test_labels_are_not_lost_with_their_entry_in_the_directory(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=GREY, labels=np.arange(7))
+    content = (tmp_path / "a.npz").read_bytes()
+    assert open_images(tmp_path / "a.npz").labels is not None
+    name, entry = content.rindex(b"labels.npy"), content.index(b"PK\1\2")
+    # Another name; or a comment that the entry before claims to have, and which the next one then is.
+    for place, byte in ((name, b"k"), (entry + 32, bytes([46 + 10]))):
+        (tmp_path / "a.npz").write_bytes(content[:place] + byte + content[place + 1 :])
+        refused(tmp_path / "a.npz", "damaged")
 
 
 def test_a_damaged_npz_is_refused(tmp_path: Path) -> None:

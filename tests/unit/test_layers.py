@@ -42,6 +42,8 @@ TIERS = (
         "digest",
         "pngs",
         "npz",
+        "pickled",
+        "untrusted",
         "fetch",
         "progress",
         "config",

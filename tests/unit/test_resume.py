@@ -348,3 +348,37 @@ def test_slurm_requeues_and_finds_its_run_again(
     assert result.run.path == folder
     (folder / "slurm_job").unlink()
     assert_same(folder, whole)
+
+
+def test_a_strangers_checkpoint_says_neither_where_to_write_nor_whom_to_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(tmp_path / "run", "trainer.max_steps=2", "logger=csv")
+    sent = tmp_path / "sent.ckpt"
+    sent.write_bytes((tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes())
+    found = resume.find(str(sent))
+    assert found.run is None
+    assert found.config["run"] == {"root": "runs", "dir": None}
+    assert found.config["logger"] == config.compose([]).model_dump()["logger"]
+    result = train(
+        config.changed(found.config, ["trainer.max_steps=3", "logger.wandb=null"]), found, trust_code=False
+    )
+    assert result is not None
+    assert result.run.path.parent == Path("runs/quick")
+    assert state(result.run.path)["steps"][0] == 3
+    # its rows begin where it goes on
+    assert [row["step"] for row in rows(result.run.path) if "train/d_loss" in row] == [3]
+
+
+def test_networks_larger_than_the_weights_are_refused_without_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(folder, "trainer.max_steps=1")
+    last = folder / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    content["ganctl"]["config"]["model"]["discriminator"]["features"] = 10**10
+    content["ganctl"]["checksum"] = None
+    torch.save(content, last)
+    (folder / "config.yaml").write_text(yaml.safe_dump(content["ganctl"]["config"]))
+    with pytest.raises(UsageError, match="do not fit"):
+        go_on(folder)

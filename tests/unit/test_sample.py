@@ -137,6 +137,31 @@ def test_a_label_name_cannot_leave_the_folder(snapshot: Snapshot, tmp_path: Path
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
 
+def test_more_pixels_than_memory_are_refused_before_any_is_drawn(
+    snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "MAX_BYTES", 3 * 64)
+    assert len(sample.sample(snapshot, [0], [0, 1, 2], torch.device("cpu"))) == 3
+    monkeypatch.setattr(Snapshot, "build", lambda *args, **options: pytest.fail("it was built"))
+    with pytest.raises(UsageError, match="4 images"):
+        sample.sample(snapshot, [0, 1], [0, 1], torch.device("cpu"))
+
+
+def test_labels_of_one_file_name_get_two_files(snapshot: Snapshot, tmp_path: Path) -> None:
+    twins = replace(snapshot, facts=replace(snapshot.facts, label_names=("a b", "A_b", "-rf")))
+    pixels = sample.sample(twins, [0, 1, 2], [0], torch.device("cpu"))
+    sample.write_singles(twins, pixels, [0, 1, 2], [0], tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{y}_seed000000.png" for y in range(3)]
+
+
+def test_no_file_name_is_an_option(snapshot: Snapshot, tmp_path: Path) -> None:
+    hostile = replace(snapshot, facts=replace(snapshot.facts, label_names=("-rf", "--help", "-")))
+    pixels = sample.sample(hostile, [0, 1, 2], [0], torch.device("cpu"))
+    sample.write_singles(hostile, pixels, [0, 1, 2], [0], tmp_path)
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["_-help_seed000000.png", "__seed000000.png", "_rf_seed000000.png"]
+
+
 @pytest.fixture
 def unconditional() -> Snapshot:
     return snapshot_of((), 3, ())

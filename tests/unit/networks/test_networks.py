@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import re
 import sys
 from collections.abc import Mapping
@@ -324,7 +325,47 @@ def test_build_hands_over_facts_and_own_arguments() -> None:
 def test_build_names_a_class_it_cannot_use(target: str, trust_code: bool) -> None:
     with pytest.raises(UsageError, match=re.escape(target)) as caught:
         networks.build({"_target_": target}, trust_code=trust_code, latent_dim=6, **SIZE)
-    assert "_target_" in caught.value.fix
+    ours_by_form = re.search(r"\.[a-z]+\.[A-Z]\w*$", target) and ".nn." not in target
+    assert ("_target_" if trust_code or ours_by_form else "--trust-code") in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "ganctl.networks.dcgan.ConcatLabel",  # a network, but of another module
+        "ganctl.networks.dcgan.nn.Sequential",
+        "ganctl.networks.dcgan.itertools.count",
+        "ganctl.networks.importlib",
+        "ganctl.networks.dcgan.Generator.__init__",
+        "ganctl.metrics.classifier.Classifier",
+        "ganctl.train.train",
+        "ganctl.networks.dcgan.Generator\n",
+        "this.Generator",
+    ],
+)
+def test_build_imports_networks_of_its_own_modules_only(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+    found = importlib.import_module
+
+    def note(name: str) -> ModuleType:
+        imported.append(name)
+        return found(name)
+
+    monkeypatch.setattr(importlib, "import_module", note)
+    with pytest.raises(UsageError, match="not part of ganctl"):
+        networks.build({"_target_": target}, trust_code=False, latent_dim=6, **SIZE)
+    assert set(imported) <= {"ganctl.networks.dcgan"}
+
+
+@pytest.mark.parametrize(
+    "own", [{"width": 2**62}, {"width": 10**30}, {"width": {}}, {"widths": 5}, {"self": 1}]
+)
+def test_build_refuses_arguments_whatever_they_raise(own: dict[str, Any]) -> None:
+    family = "mlp" if "widths" in own else "dcgan"
+    spec = {"_target_": f"ganctl.networks.{family}.Generator", **own}
+    with torch.device("meta"), pytest.raises(UsageError, match="cannot build") as caught:
+        networks.build(spec, trust_code=False, latent_dim=6, **SIZE)
+    assert "\n" not in caught.value.what
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,267 @@
+"""Feeds damaged and hostile files to all that reads a stranger's files, and looks at what comes of it.
+
+    python scripts/fuzz_files.py                # 2 000 files, a minute of one core
+    python scripts/fuzz_files.py --cases 100 --seed 1
+
+The good files are written by the tool's own writers. Generators are read, rebuilt and asked for four images;
+image files are opened and decoded whole. Each variant must be refused with a `UsageError` of one line, or
+mean exactly what the original means (a bit that nothing depends on). Everything else is a violation:
+
+- `ran`: a payload left its mark, or the reader started a process, opened a socket, wrote a file, or
+  imported a stranger's module (an audit hook sees it);
+- `wrong`: it was loaded, and is not what the original is;
+- `raised`: another exception, which a user would see as a traceback or a vague message;
+- `memory`: more than 200 MB on top; `time`: more than 10 s; `died`: the process crashed or was killed.
+
+Readers run in a forked process of limited address space. Prints a table; exits with 1 on a violation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import multiprocessing
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from mutate import CANARY, Good, Mutation, good_files
+from mutate_ckpt import CKPT
+from mutate_claims import SAFETENSORS
+from mutate_images import NPZ, PNG
+
+from ganctl import checkpoint, inputs, sample
+from ganctl.errors import UsageError
+
+MAX_MEGABYTES = 200.0
+MAX_SECONDS = 10.0
+ADDRESS_SPACE = 4 << 30  # on top of what the process has before
+MUTATIONS: dict[str, dict[str, Mutation]] = {"ckpt": CKPT, "safetensors": SAFETENSORS, "npz": NPZ, "png": PNG}
+# Of the cases of each form: most of them where most can go wrong.
+SHARES = {"ckpt": 0.5, "safetensors": 0.25, "npz": 0.125, "png": 0.125}
+WATCHED = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "pty.spawn",
+)
+WATCHED += (
+    "subprocess.Popen",
+    "socket.connect",
+    "socket.bind",
+    "urllib.Request",
+    "ctypes.dlopen",
+    "shutil.rmtree",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file.
+
+    Args:
+        kind: `refused`, `same`, or a violation.
+        words: what was said.
+        megabytes, seconds: that reading it took.
+    """
+
+    kind: str
+    words: str = ""
+    megabytes: float = 0.0
+    seconds: float = 0.0
+
+
+def read_generator(path: Path) -> Any:
+    """All that a generator's file means: its weights, its facts, and what it draws."""
+    snapshot = checkpoint.read(path)
+    drawn = sample.sample(snapshot, [0, 7], [0, 1], torch.device("cpu"))
+    facts = (snapshot.facts, snapshot.nimg, snapshot.config, snapshot.generator, snapshot.versions)
+    return snapshot.digest, facts, drawn.numpy().tobytes()
+
+
+def read_images(path: Path) -> Any:
+    """All that a folder or `.npz` means: its pixels and labels."""
+    found = inputs.open_images(path)
+    pixels = torch.cat(list(found.batches(range(found.num_images))))
+    return tuple(pixels.shape), pixels.numpy().tobytes(), found.labels, found.label_names
+
+
+def written(form: str, data: bytes, folder: Path) -> tuple[Path, Callable[[Path], Any]]:
+    """The file and what reads it. A PNG gets a folder."""
+    if form != "png":
+        path = folder / f"case.{form}"
+        path.write_bytes(data)
+        return path, read_images if form == "npz" else read_generator
+    (folder / "pictures").mkdir(exist_ok=True)
+    (folder / "pictures" / "3_seed000000.png").write_bytes(data)
+    return folder / "pictures", read_images
+
+
+def judged(path: Path, read: Callable[[Path], Any], meanings: list[Any]) -> Outcome:
+    """Reads one file in this process; if it is loaded, it must be one of `meanings`."""
+    events.clear()
+    Path(CANARY).unlink(missing_ok=True)
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before, begun = resident("VmRSS"), time.monotonic()
+    try:
+        with watching():
+            found = read(path)
+        outcome = Outcome("same") if found in meanings else Outcome("wrong", "loaded, and not what it was")
+    except UsageError as error:
+        one_line = len(error.what.splitlines()) == 1 and error.fix and len(error.what) < 4000
+        outcome = Outcome("refused" if one_line else "raised", error.what)
+        if isinstance(error.__cause__, MemoryError) or "allocate" in error.what:
+            outcome = Outcome("memory", error.what)
+    except Exception as error:
+        outcome = Outcome("raised", f"{type(error).__name__}: {error}")
+    seconds, megabytes = time.monotonic() - begun, (resident("VmHWM") - before) / 1e6
+    if events or Path(CANARY).exists():
+        outcome = Outcome("ran", ", ".join(events) or "the payload")
+    elif megabytes > MAX_MEGABYTES:
+        outcome = Outcome("memory", f"{megabytes:.0f} MB")
+    elif seconds > MAX_SECONDS:
+        outcome = Outcome("time", f"{seconds:.0f} s")
+    return replace(outcome, megabytes=megabytes, seconds=seconds)
+
+
+def resident(key: str) -> int:
+    """Bytes of this process that are (`VmRSS`) or were at most (`VmHWM`) in memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024
+
+
+events: list[str] = []
+_watch = False
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    global _watch
+    _watch = True
+    try:
+        yield
+    finally:
+        _watch = False
+
+
+def hook(event: str, args: tuple[Any, ...]) -> None:
+    """Of `sys.addaudithook`: notes what a reader of files has no reason to do."""
+    if not _watch:
+        return
+    writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    imports = event == "import" and str(args[0]).startswith(("strangers_module", "antigravity", "this"))
+    if writes or imports or event.startswith(WATCHED):
+        events.append(f"{event} {args!r:.80}")
+
+
+def worker(seed: int, cases: list[tuple[int, str, str]], good: Good, folder: Path, pipe: Connection) -> None:
+    """Makes and reads the cases one by one, and tells the outcome of each."""
+    os.chdir(folder)
+    (folder / "strangers_module.py").write_text(f"open({CANARY!r}, 'w')\nclass Generator: pass\n")
+    sys.path.insert(0, str(folder))
+    originals = {
+        "ckpt": (good.ckpt, good.other_ckpt),
+        "safetensors": (good.safetensors, good.other_safetensors),
+        "npz": (good.npz,),
+        "png": (good.png,),
+    }
+    meanings = {}
+    for form, files in originals.items():
+        meanings[form] = []
+        for data in files:
+            path, read = written(form, data, folder)
+            meanings[form].append(read(path))  # imports what is imported late, too
+    assert meanings["ckpt"] == meanings["safetensors"]
+    assert meanings["ckpt"][0] != meanings["ckpt"][1]
+    sys.addaudithook(hook)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + ADDRESS_SPACE
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    for number, form, name in cases:
+        data = MUTATIONS[form][name](random.Random(f"{seed}/{number}/{form}/{name}"), good)
+        path, read = written(form, data, folder)
+        # Of two spliced files the result may be either: they begin alike.
+        pipe.send(judged(path, read, meanings[form][: 2 if "spliced" in name else 1]))
+
+
+def plan(cases: int) -> list[tuple[int, str, str]]:
+    """(number, form, mutation) of each case: the mutations of a form in turn."""
+    planned = []
+    for form, share in SHARES.items():
+        names = list(MUTATIONS[form])
+        planned += [(i, form, names[i % len(names)]) for i in range(round(cases * share))]
+    return planned
+
+
+def fuzz(cases: int, seed: int) -> list[tuple[tuple[int, str, str], Outcome]]:
+    """The outcome of each case. A worker that dies is replaced by one that goes on behind it."""
+    context = multiprocessing.get_context("fork")
+    left, outcomes = plan(cases), []
+    with tempfile.TemporaryDirectory() as home:
+        good = good_files(Path(home))
+        while left:
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=worker, args=(seed, left, good, Path(home), theirs))
+            process.start()
+            theirs.close()
+            try:
+                while left:
+                    outcome = ours.recv() if ours.poll(6 * MAX_SECONDS) else Outcome("time", "no answer")
+                    outcomes.append((left.pop(0), outcome))
+                    if outcome.words == "no answer":
+                        break
+            except EOFError:
+                process.join()
+                outcomes.append((left.pop(0), Outcome("died", f"exit code {process.exitcode}")))
+            process.kill()
+            process.join()
+    return outcomes
+
+
+def table(outcomes: list[tuple[tuple[int, str, str], Outcome]]) -> str:
+    """Cases, refused, same and violations of each mutation."""
+    rows: dict[tuple[str, str], collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for (_, form, name), outcome in outcomes:
+        bad = outcome.kind not in ("refused", "same")
+        for row in ((form, name), ("all", "")):
+            rows[row].update(["cases", "violations" if bad else outcome.kind])
+    columns = ("cases", "refused", "same", "violations")
+    lines = [f"{'file':<12} {'mutation':<38}" + "".join(f"{c:>12}" for c in columns)]
+    order = [(form, name) for form, names in MUTATIONS.items() for name in names] + [("all", "")]
+    for form, name in order:
+        lines.append(f"{form:<12} {name:<38}" + "".join(f"{rows[form, name][c]:>12}" for c in columns))
+    found = [outcome for _, outcome in outcomes]
+    megabytes, seconds = max(o.megabytes for o in found), max(o.seconds for o in found)
+    return "\n".join([*lines, f"at most {megabytes:.0f} MB and {seconds:.1f} s for one file"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    outcomes = fuzz(args.cases, args.seed)
+    print(table(outcomes))
+    violations = [(case, o) for case, o in outcomes if o.kind not in ("refused", "same")]
+    for (number, form, name), outcome in violations:
+        print(f"{outcome.kind}: {form}, {name}, number {number}: {outcome.words!r:.300}")
+    raise SystemExit(bool(violations))
+
+
+if __name__ == "__main__":
+    main()

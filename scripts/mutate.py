@@ -1,0 +1,120 @@
+"""Good files, and damage of any file: what `fuzz_files.py` begins with."""
+
+from __future__ import annotations
+
+import io
+import random
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganctl import checkpoint, images, sample
+from ganctl.data.dataset import DatasetFacts
+from ganctl.networks.dcgan import Generator
+from ganctl.snapshot import entry
+
+CANARY = "executed"  # what a payload that runs leaves in the current folder
+
+
+@dataclass(frozen=True)
+class Good:
+    """Files as the tool wrote them.
+
+    Args:
+        ckpt, other_ckpt: of two generators of one shape.
+        safetensors, other_safetensors: the same two.
+        npz: images, labels and seeds.
+        png: one image.
+    """
+
+    ckpt: bytes
+    other_ckpt: bytes
+    safetensors: bytes
+    other_safetensors: bytes
+    npz: bytes
+    png: bytes
+
+
+def good_files(folder: Path) -> Good:
+    """What the tool writes of two small untrained generators of 8 × 8 digits."""
+    facts = DatasetFacts("digits", tuple("0123456789"), 1, 8, (120,) * 10)
+    for i in range(2):
+        torch.manual_seed(i)
+        G = Generator(latent_dim=4, num_classes=10, channels=1, resolution=8, width=4)
+        for buffer in G.buffers():  # of a trained network no two are alike
+            buffer.copy_(torch.rand(buffer.shape) * 9)
+        content = entry(
+            config={"name": "quick", "seed": i, "model": {"lr": 1e-3}},
+            facts=facts,
+            latent_dim=4,
+            generator={"_target_": "ganctl.networks.dcgan.Generator", "width": 4},
+            ema=dict(G.state_dict()),
+            nimg=640,
+            steps=10,
+            wandb_id=None,
+        )
+        optimizer = {
+            "state": {0: {"exp_avg": torch.rand(9)}},
+            "param_groups": [{"lr": 1e-3, "betas": (0.0, 0.99)}],
+        }
+        training = {
+            "epoch": 0,
+            "global_step": 10,
+            "state_dict": G.state_dict(),
+            "optimizer_states": [optimizer],
+        }
+        with open(folder / f"{i}.ckpt", "wb") as file:  # as training does
+            torch.save(training | {checkpoint.KEY: content}, file)
+        snapshot = checkpoint.read(folder / f"{i}.ckpt")
+        checkpoint.write(folder / f"{i}.safetensors", snapshot)
+    pixels = sample.sample(snapshot, [3, 7], [0, 1], torch.device("cpu"))
+    sample.write_npz(snapshot, pixels, [3, 7], [0, 1], folder / "0.npz")
+    images.save_png(images.to_pil(pixels[0]), folder / "0.png", sample.provenance(snapshot, [3], [0]))
+    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png")
+    return Good(*((folder / name).read_bytes() for name in names))
+
+
+# From a random source and the good files one variant: to be refused, unless it means what the original means.
+Mutation = Callable[[random.Random, Good], bytes]
+
+
+def flipped(rng: random.Random, data: bytes) -> bytes:
+    out = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 8))):
+        out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
+    return bytes(out)
+
+
+def truncated(rng: random.Random, data: bytes) -> bytes:
+    return data[: rng.randrange(len(data))]
+
+
+def overwritten(rng: random.Random, data: bytes) -> bytes:
+    """A run of bytes lost, zeroed, doubled or replaced by noise."""
+    start = rng.randrange(len(data))
+    stop = min(start + rng.choice((1, 4, 16, 512)), len(data))
+    middle = rng.choice((b"", bytes(stop - start), data[start:stop] * 2, rng.randbytes(stop - start)))
+    return data[:start] + middle + data[stop:]
+
+
+def spliced(rng: random.Random, one: bytes, other: bytes) -> bytes:
+    """The start of one file and the end of another."""
+    cut = rng.randrange(min(len(one), len(other)))
+    return one[:cut] + other[cut:]
+
+
+def members(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {m.filename: archive.read(m) for m in archive.infolist()}
+
+
+def zipped(content: Mapping[str, bytes], **options: Any) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", **options) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return out.getvalue()
