@@ -15,6 +15,8 @@ class GanctlError(Exception):
     """
 
     exit_code = 1
+    told = False
+    """Whether another process says it: of several that work together, one does."""
 
     def __init__(self, what: str, fix: str = "") -> None:
         super().__init__(what)
@@ -23,6 +25,10 @@ class GanctlError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}\n{self.fix}" if self.fix else self.what
+
+    def report(self, who: str = "") -> str:
+        """What the user reads."""
+        return f"Error: {who}{self.what}" + (f"\nTry:   {self.fix}" if self.fix else "")
 
 
 class UsageError(GanctlError):

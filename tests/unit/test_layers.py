@@ -28,6 +28,7 @@ TIERS = (
         "wandb_logger",
         "comet_logger",
         "report",
+        "launch",
     ),
     ("networks", "data", "metrics", "generate", "inputs"),
     (
@@ -43,7 +44,8 @@ TIERS = (
         "config",
         "logger_config",
     ),
-    ("errors", "atomic"),
+    ("collectives", "lost_rank", "ranks", "atomic"),
+    ("errors",),
 )
 HEIGHT = {name: len(TIERS) - i for i, tier in enumerate(TIERS) for name in tier}
 
