@@ -14,12 +14,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import callbacks, data, loggers, networks, runs, snapshot
+from ganctl import callbacks, data, launch, loggers, networks, ranks, runs, snapshot
 from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config import Config
 from ganctl.data.dataset import Dataset
@@ -73,10 +71,11 @@ def train(cfg: Config) -> RunResult | None:
         steps = _total_steps(cfg, dataset)
         gan = build_gan(cfg, dataset, total_images=steps * cfg.data.batch_size)
 
-        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        if not trainer.is_global_zero:
             # Rank 0 alone writes: the others neither make the folder nor log.
             folder, run_log = runs.RunFolder(Path(cfg.run.dir or cfg.run.root)), loggers.RunLog([])
-            _fit(cfg, trainer, gan, dataset, batch_per_device, steps, folder, run_log)
+            with ranks.quiet():
+                _fit(cfg, trainer, gan, dataset, batch_per_device, steps, folder, run_log)
             return None
 
         plain = cfg.model_dump()
@@ -214,15 +213,14 @@ def resolve_precision(cfg: Config) -> Config:
 
 def _trainer(cfg: Config) -> pl.Trainer:
     t = cfg.trainer
-    # G's step leaves D without gradients and the other way round, which plain DDP takes for an error.
-    strategy = DDPStrategy(find_unused_parameters=True) if t.strategy == "ddp" else "auto"
+    devices, num_nodes = launch.processes(t.devices, t.num_nodes)
     one = 1 if cfg.debug else None
     try:
         return pl.Trainer(
             accelerator=t.accelerator,
-            devices=t.devices,
-            num_nodes=t.num_nodes,
-            strategy=strategy,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=launch.strategy(t.strategy, t.accelerator, devices, num_nodes),
             precision="bf16-mixed" if t.precision == "bf16" else "32-true",
             max_epochs=t.max_epochs,
             max_steps=t.max_steps or -1,
@@ -231,7 +229,7 @@ def _trainer(cfg: Config) -> pl.Trainer:
             limit_val_batches=one,
             limit_test_batches=one,
             num_sanity_val_steps=0,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), launch.environment()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -240,7 +238,7 @@ def _trainer(cfg: Config) -> pl.Trainer:
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise UsageError(
-            f"cannot run with trainer.accelerator={t.accelerator} trainer.devices={t.devices}: {error}",
+            f"cannot run with trainer.accelerator={t.accelerator} trainer.devices={devices}: {error}",
             "try trainer=cpu, or trainer=auto",
         ) from error
 
