@@ -6,20 +6,20 @@ They run in the order in which `train` lists them; scores come before the checkp
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from tqdm import tqdm
 
-from ganctl import atomic, checkpoint, generate, images, progress
+from ganctl import atomic, checkpoint, collectives, generate, images, progress
 from ganctl.data.dataset import DatasetFacts, ImageSet
 from ganctl.gan import GAN
 from ganctl.loggers import RunLog
 from ganctl.metrics import confusion
 from ganctl.metrics.classifier import LoadedClassifier
-from ganctl.metrics.extract import Extracted, extract, in_batches
+from ganctl.metrics.extract import Extracted, extract_together, in_batches
 from ganctl.metrics.features import ClassifierExtractor
 from ganctl.metrics.modes import mode_coverage
 from ganctl.runs import RunFolder
@@ -152,7 +152,8 @@ class Scores(pl.Callback):
     """Classifier FD of the averaged generator against the validation part, and its label accuracy; without
     labels the modes that it reaches, and their divergence from the uniform distribution.
 
-    Never against test images: `best.ckpt` follows these numbers.
+    Never against test images: `best.ckpt` follows these numbers. The ranks share the work, and all have the
+    scores in `latest`.
     """
 
     def __init__(
@@ -175,34 +176,43 @@ class Scores(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
         assert isinstance(gan, GAN)
-        if not trainer.is_global_zero or not _due(trainer, self.every_epochs):
+        if not _due(trainer, self.every_epochs):
             return
         self.run_log.flush()
         if self._real is None:  # the device is known only now
             extractor = ClassifierExtractor(self.classifier, gan.device)
-            self._real = extractor, extract(extractor, in_batches(self.val.images))
+            self._real = extractor, extract_together(extractor, len(self.val), self._reals)
         extractor, real = self._real
-        latent_dim = gan.numbers.latent_dim
-        fakes = extract(
-            extractor, generate.batches(gan.G_ema, latent_dim, self.labels, self.seeds, gan.device)
-        )
+        # Statistics of normalisation are of each rank's own last batch. Those of rank 0 will be saved.
+        state = collectives.from_first(lambda: {name: b.cpu() for name, b in gan.G_ema.named_buffers()})
+        gan.G_ema.load_state_dict(state, strict=False)
+        fakes = extract_together(extractor, len(self.labels), lambda part: self._fakes(gan, part))
         self.latest = {self.fd_key: fakes.frechet_distance(real)}
         pictures = {}
         if self.facts.num_classes:
             wanted = torch.tensor(self.labels)
             matrix = confusion.confusion_matrix(wanted, fakes.predicted, self.facts.num_classes)
             self.latest["val/label_accuracy"] = confusion.class_scores(matrix).accuracy
-            pictures = confusion.figures(matrix, self.facts.label_names)
+            pictures = confusion.figures(matrix, self.facts.label_names) if trainer.is_global_zero else {}
         else:
             modes = torch.arange(self.classifier.module.num_classes)
             found = mode_coverage(fakes.predicted, modes, len(modes))
             self.latest |= {"val/modes": float(found.modes), "val/mode_kl": found.kl}
+        if not trainer.is_global_zero:
+            return
         self.run_log.metrics(self.latest, gan.steps)
         shown = ", ".join(f"{key} {value:.4g}" for key, value in self.latest.items())
         log.info("epoch %d, %.0f kimg: %s", trainer.current_epoch + 1, gan.nimg / 1000, shown)
         for name, picture in pictures.items():
             images.save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
             self.run_log.image(f"val/{name}", picture, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
+
+    def _reals(self, part: range) -> Iterator[torch.Tensor]:
+        return in_batches(self.val.images[part.start : part.stop])
+
+    def _fakes(self, gan: GAN, part: range) -> Iterator[torch.Tensor]:
+        labels, seeds = self.labels[part.start : part.stop], self.seeds[part.start : part.stop]
+        return generate.batches(gan.G_ema, gan.numbers.latent_dim, labels, seeds, gan.device)
 
 
 class Checkpoints(pl.Callback):
