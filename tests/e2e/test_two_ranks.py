@@ -29,6 +29,11 @@ from ganctl.networks import dcgan
 class Generator(dcgan.Generator):
     passes = 0
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        if "NEVER_THERE" in os.environ and os.environ.get("RANK") == os.environ["NEVER_THERE"]:
+            os.abort()
+
     def forward(self, z, y):
         if self.training:
             rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -184,6 +189,22 @@ def test_the_others_end_with_rank_0_and_say_so(start: Callable[..., Any], tmp_pa
     error, fix = training.stderr.splitlines()[-2:]
     assert error.startswith("Error: rank 1: rank 0 was killed")
     assert fix.startswith("Try:   ganctl resume")
+
+
+def test_rank_0_does_not_wait_for_one_that_died_before_they_met(
+    command: Callable[..., Any], tmp_path: Path, networks: dict[str, str]
+) -> None:
+    """No connection tells it."""
+    done = command(
+        *TRAIN,
+        "trainer=ddp_cpu",
+        "model.generator._target_=counted.Generator",
+        cwd=tmp_path,
+        env=networks | {"NEVER_THERE": "1"},
+    )
+    assert done.returncode == 1
+    assert "Error: rank 1 was killed by SIGABRT\nTry:   ganctl resume" in done.stderr
+    assert not any((tmp_path / "seen").iterdir())
 
 
 def test_rank_0_says_why_another_failed(
