@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -63,6 +64,13 @@ def link(source: Path, target: Path) -> None:
         except OSError:
             shutil.copyfile(source, temporary)
         move(temporary, target)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process left half written in `folder`. Nobody may be writing there now."""
+    for file in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}", file.name) and file.is_file():
+            file.unlink()
 
 
 def move(file: Path, target: Path) -> None:

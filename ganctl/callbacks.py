@@ -1,4 +1,4 @@
-"""What happens around the training step: logging, the progress bar, sample grids, scores, checkpoints.
+"""What happens around the training step: logging, the progress bar, sample grids, scores.
 
 They run in the order in which `train` lists them; scores come before the checkpoint that follows them.
 """
@@ -6,15 +6,20 @@ They run in the order in which `train` lists them; scores come before the checkp
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from tqdm import tqdm
 
-from ganctl import atomic, checkpoint, collectives, generate, images, progress
+from ganctl import collectives, generate, images, progress
 from ganctl.data.dataset import DatasetFacts, ImageSet
+from ganctl.data.module import ResidentData
+from ganctl.errors import UsageError
 from ganctl.gan import GAN
 from ganctl.loggers import RunLog
 from ganctl.metrics import confusion
@@ -51,7 +56,7 @@ class StepLog(pl.Callback):
     def _losses(self, trainer: pl.Trainer, gan: pl.LightningModule, prefix: str) -> None:
         assert isinstance(gan, GAN)
         row = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(prefix)}
-        self.run_log.metrics(row, gan.steps)
+        self.run_log.metrics(row, gan.steps, gan.nimg)
 
 
 class ProgressBar(pl.Callback):
@@ -144,7 +149,7 @@ class SampleGrids(pl.Callback):
     def _save(self, name: str, pixels: torch.Tensor, caption: str, step: int) -> None:
         names = self.facts.label_names
         picture = images.class_grid(pixels, names) if names else images.enlarged_grid(pixels, self.per_class)
-        images.save_png(picture, self.run.samples / f"{name}.png")
+        _save_png(picture, self.run.samples / f"{name}.png")
         self.run_log.image(f"samples/{name.partition('_')[0]}", picture, caption, step)
 
 
@@ -200,11 +205,11 @@ class Scores(pl.Callback):
             self.latest |= {"val/modes": float(found.modes), "val/mode_kl": found.kl}
         if not trainer.is_global_zero:
             return
-        self.run_log.metrics(self.latest, gan.steps)
+        self.run_log.metrics(self.latest, gan.steps, gan.nimg)
         shown = ", ".join(f"{key} {value:.4g}" for key, value in self.latest.items())
-        log.info("epoch %d, %.0f kimg: %s", trainer.current_epoch + 1, gan.nimg / 1000, shown)
+        log.info("epoch %d, %.0f kimg: %s", _epoch(trainer), gan.nimg / 1000, shown)
         for name, picture in pictures.items():
-            images.save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
+            _save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
             self.run_log.image(f"val/{name}", picture, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
 
     def _reals(self, part: range) -> Iterator[torch.Tensor]:
@@ -215,51 +220,21 @@ class Scores(pl.Callback):
         return generate.batches(gan.G_ema, gan.numbers.latent_dim, labels, seeds, gan.device)
 
 
-class Checkpoints(pl.Callback):
-    """`last.ckpt` at every epoch end and when interrupted, `best.ckpt` whenever the score improves.
-
-    Args:
-        describe: makes what lies under the key `ganctl`.
-        scores: whose Fréchet distance says what is best; without it there is no `best.ckpt`.
-    """
-
-    def __init__(
-        self,
-        run: RunFolder,
-        run_log: RunLog,
-        describe: Callable[[GAN], dict[str, Any]],
-        scores: Scores | None,
-    ) -> None:
-        self.run, self.run_log, self.describe, self.scores = run, run_log, describe, scores
-        self.best = float("inf")
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, gan: pl.LightningModule, content: dict[str, Any]
-    ) -> None:
-        assert isinstance(gan, GAN)
-        content[checkpoint.KEY] = self.describe(gan)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
-        last = self.run.checkpoint("last.ckpt")
-        trainer.save_checkpoint(last)
-        if not trainer.is_global_zero:
-            return
-        score = self.scores.latest.get(self.scores.fd_key, self.best) if self.scores else self.best
-        if score < self.best:
-            self.best = score
-            # Lightning's saving replaces `last` and never writes into it: the two may share one inode.
-            atomic.link(last, self.run.checkpoint("best.ckpt"))
-        self.run_log.checkpoint(last)
-
-    def on_exception(self, trainer: pl.Trainer, gan: pl.LightningModule, exception: BaseException) -> None:
-        # Other ranks may be gone: a save that waits for them would hang.
-        stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))  # Ctrl-C, SIGTERM
-        if stopped and trainer.world_size == 1 and trainer.training:
-            trainer.save_checkpoint(self.run.checkpoint("last.ckpt"))
+def _save_png(picture: Image.Image, path: Path) -> None:
+    """A picture that cannot be written costs itself alone."""
+    try:
+        images.save_png(picture, path)
+    except UsageError as error:
+        log.warning("%s; training goes on", error.what)
 
 
 def _due(trainer: pl.Trainer, every_epochs: int) -> bool:
     """Every `every_epochs`-th epoch, and the last one."""
-    epoch = trainer.current_epoch + 1
-    done = epoch >= (trainer.max_epochs or 0) or trainer.global_step >= trainer.max_steps > 0
-    return epoch % every_epochs == 0 or done
+    return _epoch(trainer) % every_epochs == 0 or trainer.global_step >= trainer.max_steps
+
+
+def _epoch(trainer: pl.Trainer) -> int:
+    """The epoch that has just ended, from 1. Lightning counts those since the last resume."""
+    resident = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(resident, ResidentData)
+    return math.ceil(trainer.global_step / resident.batches_per_epoch)

@@ -97,6 +97,26 @@ def read(path: Path) -> Snapshot:
     return from_entry(found, path)
 
 
+def load(path: Path) -> dict[str, Any]:
+    """The whole content of a `.ckpt`: plain types and tensors.
+
+    Raises:
+        UsageError: the file is missing or damaged, or holds something else.
+    """
+    try:
+        with open(path, "rb") as file:  # by its name, torch would take a .safetensors file for one
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", "give the path of a .ckpt file") from error
+    except Exception as error:
+        raise UsageError(
+            f"{path} is damaged: {_first_line(error)}", "give another checkpoint, such as best.ckpt beside it"
+        ) from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is not a checkpoint", "give a file that ganctl train wrote")
+    return content
+
+
 def _read_ckpt(path: Path) -> Any:
     """What lies under the key; None where there is no such key."""
     with open(path, "rb") as file:  # by its name, torch would take a .safetensors file for one

@@ -18,17 +18,20 @@ from ganctl.errors import GanctlError
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs, renames: the previous file lives until the new one is whole.
 
-    Lightning's own writing stages elsewhere and moves, which on a full disk destroyed the previous file.
+    Lightning's own writing stages elsewhere and moves, which on a full disk destroyed the previous file. It
+    must not raise either: the other ranks wait for this one after the writing.
     """
 
+    failure: GanctlError | None = None
+    """Why the latest writing failed; None when it did not."""
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises `GanctlError` when the disk does not take it; the previous file is then untouched."""
-        target = Path(path)
+        """Writes, or sets `failure`; the previous file is then untouched."""
+        target, self.failure = Path(path), None
         try:
             atomic.write(target, lambda file: torch.save(checkpoint, file))
         except (OSError, RuntimeError) as error:  # torch says RuntimeError of a full disk
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise GanctlError(
-                f"cannot write {target}: {reason}",
-                "free disk space; the previous checkpoint is untouched",
-            ) from error
+            self.failure = GanctlError(
+                f"cannot write {target}: {reason}", "free disk space; the previous checkpoint is untouched"
+            )

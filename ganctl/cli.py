@@ -1,7 +1,7 @@
 """The command line: parse, call one function, print. Nothing heavy is imported before a verb needs it.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work failed, 2 the input is wrong,
-130 interrupted.
+3 the watchdog ended the training, 128 + the signal's number: interrupted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ganctl.terminal import examples, find_device, metric_rows, note, open_check
 if TYPE_CHECKING:
     from ganctl.metrics.features import Precision
     from ganctl.sides import Fakes
+    from ganctl.train import RunResult
 
 
 app = typer.Typer(
@@ -94,7 +95,47 @@ def train(
     cfg = config.compose(overrides or [])
     from ganctl.train import train as run_training
 
-    result = run_training(cfg)
+    _print_run(run_training(cfg))
+
+
+@app.command(
+    epilog=examples(
+        "ganctl resume",
+        "ganctl resume runs/dcgan/2026-01-31_12-00-00 trainer.max_epochs=40",
+        "ganctl resume runs/dcgan/2026-01-31_12-00-00/checkpoints/best.ckpt",
+    ),
+)
+@verb
+def resume(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|CKPT]", help="A run folder or a checkpoint of it; by default the newest run."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OVERRIDES]...", help="key=value, as in trainer.max_epochs=40."),
+    ] = None,
+    trust_code: TrustCode = False,
+    debug: Debug = False,
+) -> None:
+    """Go on with a run, exactly where it was, in the same folder and the same W&B run."""
+    from ganctl import config
+    from ganctl import resume as resuming
+
+    changes = list(overrides or [])
+    if run is not None and "=" in run and not Path(run).exists():
+        changes.insert(0, run)
+        run = None
+    found = resuming.find(run)
+    cfg = config.changed(found.config, changes)
+    from ganctl.train import train as run_training
+
+    _print_run(run_training(cfg, found, trust_code=trust_code))
+
+
+def _print_run(result: RunResult | None) -> None:
     if result is None:  # rank 0 alone speaks
         return
     folder = result.run.path

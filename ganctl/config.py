@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Sequence
@@ -101,10 +102,22 @@ class EvaluateConfig(Section):
     num_gen: PositiveInt
 
 
+class CheckpointConfig(Section):
+    every_s: PositiveFloat
+
+
 class CallbacksConfig(Section):
     samples: SamplesConfig | None
     evaluate: EvaluateConfig | None
     progress_bar: bool
+
+
+class WatchdogConfig(Section):
+    action: Literal["warn", "stop", "rollback"]
+    max_rollbacks: int = Field(ge=0)
+    warmup_kimg: float = Field(ge=0)
+    saturated_kimg: PositiveFloat
+    min_diversity: float = Field(ge=0, lt=1)
 
 
 class Config(Section):
@@ -113,6 +126,7 @@ class Config(Section):
     name: str = Field(pattern=r"^[\w.-]+$")
     seed: int = Field(ge=0, lt=2**32)
     debug: bool
+    ckpt_path: str | None
     run: RunConfig
     data: DataConfig
     model: ModelConfig
@@ -121,6 +135,8 @@ class Config(Section):
     trainer: TrainerConfig
     logger: LoggerConfig
     callbacks: CallbacksConfig
+    checkpoint: CheckpointConfig
+    watchdog: WatchdogConfig
 
 
 def conf_dir() -> Path:
@@ -148,6 +164,43 @@ def compose(overrides: Sequence[str]) -> Config:
     plain: Any = OmegaConf.to_container(_compose([_normalised(o) for o in overrides]), resolve=True)
     if plain["debug"] is True:
         plain = _one_batch_of_everything(plain)
+    return validate(plain)
+
+
+def changed(plain: dict[str, Any], overrides: Sequence[str]) -> Config:
+    """The configuration of a run that goes on, with overrides of single keys: `trainer.max_epochs=40`.
+
+    Values stay what they are: interpolations in it are not resolved, as it may be a stranger's.
+
+    Raises:
+        UsageError: an override cannot be read, is a group's, or names no key; or values are wrong.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    plain = copy.deepcopy(plain)
+    for text in overrides:
+        unreadable = UsageError(
+            f"cannot read the override {text!r}", "write key=value, as in trainer.max_epochs=40"
+        )
+        try:
+            override = OverridesParser.create().parse_override(text)
+            value = override.value()
+        except HydraException:
+            raise unreadable from None
+        if override.type.name != "CHANGE" or override.is_sweep_override():
+            raise unreadable
+        if override.key_or_group in GROUPS:
+            raise UsageError(
+                f"{text}: a run that goes on takes keys, no groups", "write section.key=value instead"
+            )
+        *path, leaf = override.key_or_group.split(".")
+        section: Any = plain
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            raise UsageError(f"there is no key {override.key_or_group!r}", "`ganctl train --help` shows how")
+        section[leaf] = value
     return validate(plain)
 
 

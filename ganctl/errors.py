@@ -37,6 +37,12 @@ class UsageError(GanctlError):
     exit_code = 2
 
 
+class DivergedError(GanctlError):
+    """The training has failed in a way that it does not recover from: ended with exit code 3."""
+
+    exit_code = 3
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Says which known name was probably meant, and which names exist.
 

@@ -92,6 +92,7 @@ class GAN(pl.LightningModule):
         self.total_images = total_images
         self.seed = seed
         self.nimg = 0  # images seen over all ranks
+        self.rollbacks = 0  # how often the run went back; new noise each time, or it would do the same again
 
     @property
     def steps(self) -> int:
@@ -113,7 +114,9 @@ class GAN(pl.LightningModule):
         """One D step, and every `d_steps_per_g`-th time one G step, on (images uint8, labels)."""
         real, y = images.to_float(batch[0]), batch[1]
         # Noise and dropout masks are a function of (seed, step, rank): ranks differ, a resumed run does not.
-        torch.manual_seed(latents.step_seed(self.seed, self.steps, self.global_rank))
+        latents.seed_device(
+            self.device, latents.step_seed(self.seed, self.steps, self.global_rank, self.rollbacks)
+        )
         now = self.scheduled(self.nimg / self.total_images)
         trains_g = (self.steps + 1) % self.numbers.d_steps_per_g == 0
 
@@ -192,6 +195,18 @@ class GAN(pl.LightningModule):
         return cast("list[torch.optim.Optimizer]", self.optimizers(use_pl_optimizer=False))
 
     # -- held-out losses -----------------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        self._share_buffers()
+
+    def on_test_start(self) -> None:
+        self._share_buffers()
+
+    def _share_buffers(self) -> None:
+        """Under manual optimisation DDP leaves each rank its own batch statistics; rank 0's are saved."""
+        if self.trainer.world_size > 1:
+            for buffer in self.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._held_out("val", batch, batch_idx)

@@ -30,11 +30,24 @@ def from_seeds(seeds: Sequence[int], latent_dim: int) -> Tensor:
     return z
 
 
-def step_seed(seed: int, step: int, rank: int) -> int:
+def step_seed(seed: int, step: int, rank: int, attempt: int = 0) -> int:
     """The seed of all randomness of one training step on one rank, in [0, 2**63); the CPU uses 32 bits of it.
 
     Hashed, so that neighbouring steps, ranks and runs share nothing; a function of its arguments alone, so
-    that a resumed run draws what the uninterrupted one would have drawn.
+    that a resumed run draws what the uninterrupted one would have drawn. Another attempt at the same step
+    draws something else.
     """
-    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
+    key = f"{seed}/{step}/{rank}" + (f"/{attempt}" if attempt else "")
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """`torch.manual_seed` for the CPU and `device` alone.
+
+    For each kind of device that is not in use, torch's own formats the stack for a later error message:
+    three times a step, a quarter of a millisecond.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

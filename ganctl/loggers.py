@@ -5,6 +5,7 @@ The step of every row is the number of batches: Lightning's `global_step` counts
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -30,44 +31,89 @@ from ganctl.wandb_logger import WandbRun, has_key, resolve_mode
 
 log = logging.getLogger("ganctl")
 
+# Rows that wait for a full disk to be emptied: about 50 000 of them.
+MAX_WAITING = 1 << 24
+
 
 class JsonlLogger(Logger):
     """`metrics.jsonl`: one strict JSON object a line, `{"step": int, key: number or null, …}`.
 
-    NaN and infinities are written as null, which every JSON reader knows. Lines are appended, so a run
-    resumed before its last line says some steps twice: the later line holds. One step may have several lines
+    NaN and infinities are written as null, which every JSON reader knows. One step may have several lines
     (a training row, a validation row).
+
+    What the disk does not take is kept, up to `MAX_WAITING` bytes, and written in order with a later line.
+
+    Args:
+        length: bytes of an earlier part of the run that are kept; what was logged after its checkpoint will
+            be logged again.
     """
 
     name = "jsonl"
     version = ""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, length: int = 0) -> None:
         super().__init__()
-        self._file = path.open("a", encoding="utf-8")
-        if not _ends_a_line(path):  # a killed run may have ended inside one
-            self._file.write("\n")
+        self._path = path
+        # Unbuffered: what the disk took is then known to the byte, and the rest is ours to keep.
+        self._file = path.open("ab", buffering=0)
+        self._waiting = bytearray()
+        self._refused = False
+        self.cut(length)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Appends one line, and writes it out."""
+        """Appends one line, and writes it out if the disk takes it.
+
+        Raises:
+            OSError: the disk has not taken `MAX_WAITING` bytes; the file is closed.
+        """
         row = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        self._file.flush()
+        self._waiting += (json.dumps({"step": step, **row}) + "\n").encode()
+        try:
+            self._write_out()
+        except OSError as error:
+            if len(self._waiting) > MAX_WAITING:
+                self._file.close()
+                raise
+            if not self._refused:
+                self._refused = True
+                log.warning("cannot write %s (%s): rows are kept until it can", self._path, error.strerror)
+
+    def _write_out(self) -> None:
+        while self._waiting:
+            del self._waiting[: self._file.write(self._waiting)]
+        if self._refused:
+            self._refused = False
+            log.info("%s is written again, and lacks no row", self._path)
+
+    def mark(self) -> int:
+        """The length in bytes, on the disk for good as far as the disk takes it."""
+        with contextlib.suppress(OSError):  # said already; what waits will follow in order
+            self._write_out()
+            os.fsync(self._file.fileno())
+        return self._length() + len(self._waiting)
+
+    def cut(self, length: int) -> None:
+        """Forgets what comes after `length` bytes."""
+        self._waiting.clear()
+        if self._length() < length:
+            log.warning("%s has lost rows: it ends before its checkpoint", self._path)
+        elif self._length() > length:
+            os.ftruncate(self._file.fileno(), length)
+
+    def _length(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
 
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
         """Nothing: the run folder has `config.yaml`."""
 
     def finalize(self, status: str) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
+        """Writes what waits, and closes the file."""
+        try:
+            self._write_out()
+        except OSError as error:
+            log.warning("%s lacks its last rows (%s)", self._path, error.strerror)
+        finally:
+            self._file.close()
 
 
 class RunLog:
@@ -84,6 +130,7 @@ class RunLog:
         self.wandb_id: str | None = next((x.id for x in loggers if isinstance(x, WandbRun)), None)
         """Stored in checkpoints, so that a resumed run continues the same W&B run."""
         self._loggers = list(loggers)
+        self._jsonl = next((x for x in loggers if isinstance(x, JsonlLogger)), None)
         self._silent = not loggers
         self._flush_every_steps = flush_every_steps
         self._rows: list[tuple[int, int, dict[str, Tensor | float]]] = []
@@ -122,10 +169,10 @@ class RunLog:
             self.last = {**row, **speed, "images_seen": images_seen}
             self._log(self.last, step)
 
-    def metrics(self, row: Mapping[str, Tensor | float], step: int) -> None:
+    def metrics(self, row: Mapping[str, Tensor | float], step: int, images_seen: int) -> None:
         """Logs one row now (validation, evaluation)."""
         self.flush()
-        self._log({**_floats([row])[0], "images_seen": self._images_seen}, step)
+        self._log({**_floats([row])[0], "images_seen": images_seen}, step)
         self._restart_clock()
 
     def image(self, key: str, image: Image.Image, caption: str, step: int) -> None:
@@ -145,6 +192,17 @@ class RunLog:
     def checkpoint(self, path: Path) -> None:
         """The checkpoint as a W&B artifact, if the config asks for it."""
         self._each(lambda logger: logger.log_checkpoint(path) if isinstance(logger, WandbRun) else None)
+
+    def mark(self) -> int:
+        """Logs what is kept; the length in bytes of `metrics.jsonl`, by which a checkpoint knows its end."""
+        self.flush()
+        return self._jsonl.mark() if self._jsonl is not None else 0
+
+    def cut(self, length: int) -> None:
+        """Forgets the rows after a `mark`: the run goes back to it."""
+        self._rows = []
+        if self._jsonl is not None:
+            self._jsonl.cut(length)
 
     def finish(self, exit_code: int) -> None:
         """Logs what is kept and ends every logger. Later calls, of this or of another method, do nothing."""
@@ -239,7 +297,12 @@ def check(spec: Mapping[str, Any]) -> None:
 
 
 def build(
-    spec: Mapping[str, Any], run_dir: Path, run_name: str, config: Mapping[str, Any], wandb_id: str | None
+    spec: Mapping[str, Any],
+    run_dir: Path,
+    run_name: str,
+    config: Mapping[str, Any],
+    wandb_id: str | None,
+    metrics_bytes: int = 0,
 ) -> RunLog:
     """Starts every logger that the config names, and `metrics.jsonl`.
 
@@ -249,6 +312,7 @@ def build(
         run_name: what the loggers call the run.
         config: the resolved config, which they store. It holds no secrets: keys come from the environment.
         wandb_id: the W&B run to continue, from the checkpoint that is resumed.
+        metrics_bytes: length of its `metrics.jsonl`.
 
     Raises:
         UsageError: as `check`, or a server refuses.
@@ -274,7 +338,7 @@ def build(
             loggers.append(WandbRun(options.wandb, wandb_mode, run_dir, run_name, wandb_id))
         except Exception as error:  # even offline it needs a process of its own, a socket, disk space
             log.warning("W&B cannot be started and is left out (%s: %s)", type(error).__name__, error)
-    run_log = RunLog([JsonlLogger(run_dir / "metrics.jsonl"), *loggers])
+    run_log = RunLog([JsonlLogger(run_dir / "metrics.jsonl", metrics_bytes), *loggers])
     run_log.config(config)
     return run_log
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ganctl import atomic
 from ganctl.errors import UsageError
 
 # `debug=true` trains there; it never counts as the newest run.
@@ -33,9 +38,37 @@ class RunFolder:
     def log(self) -> Path:
         return self.path / "train.log"
 
+    @property
+    def slurm_job(self) -> Path:
+        """The id of the SLURM job that trains it, by which the job finds it again when it is requeued."""
+        return self.path / "slurm_job"
+
     def checkpoint(self, name: str) -> Path:
-        """`last.ckpt` or `best.ckpt`."""
+        """`last.ckpt`, `previous.ckpt` or `best.ckpt`."""
         return self.path / "checkpoints" / name
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes from training in the folder; removes what a killed one left half written.
+
+        Raises:
+            UsageError: another process trains there.
+        """
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"another process is training in {self.path}", "wait for its end, or stop it"
+                ) from None
+            except OSError:
+                pass  # not every file system has locks
+            for part in (self.path, self.samples, self.path / "checkpoints"):
+                atomic.sweep(part)
+            yield
+        finally:
+            os.close(folder)
 
 
 def create(root: Path, name: str, folder: Path | None = None) -> RunFolder:
@@ -77,6 +110,31 @@ def newest(root: Path, file: str = "last.ckpt") -> Path | None:
         if (config.parent / "checkpoints" / file).is_file() and config.relative_to(root).parts[0] != DEBUG
     ]
     return max(started)[1].parent / "checkpoints" / file if started else None
+
+
+def newest_run(root: Path) -> RunFolder | None:
+    """The run started or resumed last, with or without a checkpoint; debugging runs don't count."""
+    started = [
+        (config.stat().st_mtime_ns, config)
+        for config in root.glob("**/config.yaml")
+        if config.relative_to(root).parts[0] != DEBUG
+    ]
+    return RunFolder(max(started)[1].parent) if started else None
+
+
+def run_of(checkpoint: Path) -> RunFolder | None:
+    """The run folder in which a checkpoint lies, if it lies in one."""
+    run = RunFolder(checkpoint.parent.parent)
+    return run if checkpoint.parent.name == "checkpoints" and run.config.is_file() else None
+
+
+def run_of_slurm_job(root: Path, job: str) -> RunFolder | None:
+    """The run that this job trained before it was requeued."""
+    for marker in root.glob("**/slurm_job"):
+        run = RunFolder(marker.parent)
+        if run.config.is_file() and marker.read_text(encoding="utf-8").strip() == job:
+            return run
+    return None
 
 
 def find_checkpoint(ckpt: str | None, root: Path = Path("runs")) -> Path:

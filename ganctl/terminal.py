@@ -143,6 +143,7 @@ def open_checkpoint(ckpt: str | None) -> tuple[Path, Snapshot]:
 
 def _configure_logging() -> None:
     """What the program has to say, one plain line each on stderr."""
+    logging.raiseExceptions = False  # a log that cannot be written (disk full) costs itself, no traceback
     logger = logging.getLogger("ganctl")
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,21 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import callbacks, data, launch, loggers, networks, ranks, runs, snapshot
+from ganctl import atomic, callbacks, data, launch, loggers, networks, ranks, resume, runs, snapshot, watchdog
 from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config import Config
 from ganctl.data.dataset import Dataset
 from ganctl.data.module import ResidentData
-from ganctl.errors import GanctlError, UsageError
+from ganctl.errors import DivergedError, GanctlError, UsageError
 from ganctl.gan import GAN, Hyperparameters, Schedule
 from ganctl.losses import LOSSES
 from ganctl.metrics import classifier
+from ganctl.resume import Resumed, TrainingState
+from ganctl.saving import Checkpoints
+from ganctl.stop_signals import InterruptedRunError, StopSignals, slurm_job
 
 log = logging.getLogger("ganctl")
 
@@ -46,74 +50,129 @@ class RunResult:
     labelled: bool
 
 
-class InterruptedRunError(GanctlError):
-    """Ctrl-C or SIGTERM: the state is saved."""
-
-    exit_code = 130
-
-
-def train(cfg: Config) -> RunResult | None:
+def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = True) -> RunResult | None:
     """Trains a GAN, conditional where the data set has label names.
+
+    Args:
+        resumed: the run to go on with, where `cfg` alone (`ckpt_path`, a requeued SLURM job) does not say it.
+        trust_code: import network classes from outside ganctl that the configuration names: the user's own
+            configuration may, one from a checkpoint not.
 
     Returns:
         What the run left behind; None on every rank but 0.
 
     Raises:
         UsageError: something in the configuration cannot work.
-        InterruptedRunError: the user stopped it; `last.ckpt` is saved.
+        InterruptedRunError: the run was stopped from outside; `last.ckpt` is saved.
+        DivergedError: the watchdog ended it; what is saved is good.
     """
     pl.seed_everything(cfg.seed, verbose=False)
     cfg = resolve_precision(cfg)
+    plain = cfg.model_dump() | {"ckpt_path": None}
+    resumed = resumed or _resumed(cfg)
+    changes = resume.changes(resumed.config, plain) if resumed else {}
+    state = resumed.state if resumed else None
     dataset = data.load(cfg.data.name, _path(cfg.data.root), cfg.data.val_size, cfg.data.val_seed)
     with _quiet_lightning():
-        trainer = _trainer(cfg)
-        batch_per_device = _batch_per_device(cfg, dataset, trainer.world_size)
         steps = _total_steps(cfg, dataset)
-        gan = build_gan(cfg, dataset, total_images=steps * cfg.data.batch_size)
+        trainer = _trainer(cfg, steps)
+        batch_per_device = _batch_per_device(cfg, dataset, trainer.world_size)
+        gan = build_gan(cfg, dataset, steps * cfg.data.batch_size, trust_code=trust_code)
+        resident = ResidentData(dataset, batch_per_device, cfg.seed, steps)
 
+        if state is not None:
+            _check_same_training(state, dataset, trainer.world_size)
         if not trainer.is_global_zero:
             # Rank 0 alone writes: the others neither make the folder nor log.
             folder, run_log = runs.RunFolder(Path(cfg.run.dir or cfg.run.root)), loggers.RunLog([])
-            with ranks.quiet():
-                _fit(cfg, trainer, gan, dataset, batch_per_device, steps, folder, run_log)
+            with ranks.quiet(), suppress(InterruptedRunError, DivergedError):
+                _fit(cfg, trainer, gan, resident, steps, folder, run_log, state)
             return None
 
-        plain = cfg.model_dump()
         loggers.check(plain["logger"])
-        folder = runs.create(Path(cfg.run.root), cfg.name, _path(cfg.run.dir))
-        folder.config.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
-        with _log_file(folder.log), logging_redirect_tqdm([log]):
-            log.info("run folder %s", folder.path)
+        folder = (resumed and resumed.run) or runs.create(Path(cfg.run.root), cfg.name, _path(cfg.run.dir))
+        with folder.locked(), _log_file(folder.log), logging_redirect_tqdm([log]):
+            _record(plain, changes, folder, state)
             run_log = loggers.build(
-                plain["logger"], folder.path, f"{cfg.name}/{folder.path.name}", plain, wandb_id=None
+                plain["logger"],
+                folder.path,
+                f"{cfg.name}/{folder.path.name}",
+                plain,
+                wandb_id=state.snapshot.wandb_id if state else None,
+                metrics_bytes=state.progress.metrics_bytes if state else 0,
             )
             exit_code = 1
             try:
-                result = _fit(cfg, trainer, gan, dataset, batch_per_device, steps, folder, run_log)
+                result = _fit(cfg, trainer, gan, resident, steps, folder, run_log, state)
                 exit_code = 0
                 return result
-            except InterruptedRunError as interrupted:
-                exit_code = interrupted.exit_code
+            except GanctlError as error:
+                exit_code = error.exit_code
                 raise
             finally:
                 run_log.finish(exit_code)
+
+
+def _resumed(cfg: Config) -> Resumed | None:
+    """The run that `ckpt_path` names, or that this SLURM job trained before it was requeued."""
+    if cfg.ckpt_path is not None:
+        return resume.find(cfg.ckpt_path, Path(cfg.run.root))
+    job = slurm_job()
+    if job is not None and int(os.environ.get("SLURM_RESTART_COUNT", "0")):
+        run = runs.run_of_slurm_job(Path(cfg.run.root), job)
+        return resume.find(str(run.path)) if run else None
+    return None
+
+
+def _check_same_training(state: TrainingState, dataset: Dataset, world_size: int) -> None:
+    if state.snapshot.facts != dataset.facts:
+        raise UsageError(
+            f"{state.path} was trained on other data: {state.snapshot.facts.name} has changed since",
+            "restore the data, or start a new run",
+        )
+    if state.progress.world_size != world_size:
+        log.warning(
+            "%d ranks go on with a training of %d: with other noise than it would have had",
+            world_size,
+            state.progress.world_size,
+        )
+
+
+def _record(
+    plain: dict[str, Any],
+    changes: dict[str, tuple[Any, Any]],
+    folder: runs.RunFolder,
+    state: TrainingState | None,
+) -> None:
+    """Writes `config.yaml`, and into the log which run goes on and what changes."""
+    log.info("run folder %s", folder.path)
+    for key, (before, after) in changes.items():
+        log.info("changed: %s from %s to %s", key, before, after)
+    if state is not None:
+        log.info("going on after %d images", state.snapshot.nimg)
+    text = yaml.safe_dump(plain, sort_keys=False)
+    atomic.write(folder.config, lambda file: file.write(text.encode()))
+    job = slurm_job()
+    if job is not None:
+        folder.slurm_job.write_text(f"{job}\n", encoding="utf-8")
 
 
 def _fit(
     cfg: Config,
     trainer: pl.Trainer,
     gan: GAN,
-    dataset: Dataset,
-    batch_per_device: int,
+    resident: ResidentData,
     steps: int,
     folder: runs.RunFolder,
     run_log: loggers.RunLog,
+    state: TrainingState | None,
 ) -> RunResult:
+    dataset = resident.dataset
     scores = _scores(cfg, dataset, folder, run_log)
 
     def describe(gan: GAN) -> dict[str, Any]:
         return snapshot.entry(
-            config=cfg.model_dump(),
+            config=cfg.model_dump() | {"ckpt_path": None},
             facts=dataset.facts,
             latent_dim=cfg.model.latent_dim,
             generator=dict(cfg.model.generator),
@@ -123,7 +182,20 @@ def _fit(
             wandb_id=run_log.wandb_id,
         )
 
-    around: list[pl.Callback] = [callbacks.StepLog(run_log)]
+    stops = StopSignals()
+    limits = watchdog.Limits(**cfg.watchdog.model_dump())
+    dog = watchdog.Watchdog(
+        folder,
+        run_log,
+        dataset.val,
+        dataset.facts,
+        cfg.loss.name,
+        scores,
+        limits,
+        roll_back=lambda: saves.roll_back(trainer, gan),
+    )
+    saves = Checkpoints(folder, run_log, describe, scores, dog, cfg.checkpoint.every_s, stops, state)
+    around: list[pl.Callback] = [stops, callbacks.StepLog(run_log)]
     if cfg.callbacks.progress_bar:
         around.append(callbacks.ProgressBar(run_log, steps))
     if cfg.callbacks.samples is not None:
@@ -135,32 +207,27 @@ def _fit(
         )
     if scores is not None:
         around.append(scores)
-    around.append(callbacks.Checkpoints(folder, run_log, describe, scores))
+    around += [dog, saves]
     trainer.callbacks.extend(around)  # type: ignore[attr-defined]
     run_log.watch(gan)
-
-    resident = ResidentData(dataset, batch_per_device, cfg.seed)
     try:
         trainer.fit(gan, datamodule=resident)
-    except SystemExit as stop:
-        # Lightning turns Ctrl-C into sys.exit(1), and SIGTERM into an exception of its own.
-        interrupted = InterruptedRunError(
-            f"interrupted after {gan.nimg} images",
-            f"the state so far is in {folder.checkpoint('last.ckpt')}",
-        )
-        if isinstance(stop, SIGTERMException):
-            interrupted.exit_code = 128 + signal.SIGTERM
-        raise interrupted from None
-    trainer.test(gan, datamodule=resident, verbose=False)
+        trainer.test(gan, datamodule=resident, verbose=False)
+    except SystemExit:
+        # Lightning turns a Ctrl-C outside of the steps, where all is saved, into sys.exit(1).
+        raise InterruptedRunError(
+            f"interrupted after {gan.nimg} images", f"to go on: ganctl resume {folder.path}", signal.SIGINT
+        ) from None
+    if saves.failure is not None:
+        raise saves.failure
     return RunResult(folder, gan.nimg, dict(scores.latest) if scores else {}, dataset.facts.num_classes > 0)
 
 
-def build_gan(cfg: Config, dataset: Dataset, total_images: int) -> GAN:
+def build_gan(cfg: Config, dataset: Dataset, total_images: int, *, trust_code: bool = True) -> GAN:
     facts = dataset.facts
     shared = {"num_classes": facts.num_classes, "channels": facts.channels, "resolution": facts.resolution}
-    # The user's own configuration names the classes: they are the user's code.
-    G = networks.build(cfg.model.generator, trust_code=True, latent_dim=cfg.model.latent_dim, **shared)
-    D = networks.build(cfg.model.discriminator, trust_code=True, **shared)
+    G = networks.build(cfg.model.generator, trust_code=trust_code, latent_dim=cfg.model.latent_dim, **shared)
+    D = networks.build(cfg.model.discriminator, trust_code=trust_code, **shared)
     for net in (G, D):
         net.to(memory_format=torch.channels_last)
     schedules = {k: Schedule(**v) for k, v in cfg.schedules.model_dump().items() if v is not None}
@@ -211,7 +278,7 @@ def resolve_precision(cfg: Config) -> Config:
     return cfg.model_copy(update={"trainer": resolved})
 
 
-def _trainer(cfg: Config) -> pl.Trainer:
+def _trainer(cfg: Config, steps: int) -> pl.Trainer:
     t = cfg.trainer
     devices, num_nodes = launch.processes(t.devices, t.num_nodes)
     one = 1 if cfg.debug else None
@@ -222,10 +289,10 @@ def _trainer(cfg: Config) -> pl.Trainer:
             num_nodes=num_nodes,
             strategy=launch.strategy(t.strategy, t.accelerator, devices, num_nodes),
             precision="bf16-mixed" if t.precision == "bf16" else "32-true",
-            max_epochs=t.max_epochs,
-            max_steps=t.max_steps or -1,
-            # A run shorter than an epoch ends with a whole one: validation comes after its last batch.
-            limit_train_batches=t.max_steps,
+            max_epochs=-1,
+            max_steps=steps,
+            # Each epoch asks for the batches that are left of it: see ResidentData.
+            reload_dataloaders_every_n_epochs=1,
             limit_val_batches=one,
             limit_test_batches=one,
             num_sanity_val_steps=0,
@@ -277,18 +344,22 @@ def _log_file(path: Path) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # a full disk: its last lines are lost
+            handler.close()
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Lightning's banners and hints are about Lightning; a user of this tool cannot act on them."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\b")
+        # DDP, of weights with a single input channel: no error, and nothing that a user could change
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

@@ -82,6 +82,8 @@ def _import_wandb() -> Any:
     # W&B reports on itself to its server, offline runs too: behind a network that drops packets the
     # process then takes 10 s longer to exit. Who wants the reports sets the variable.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    if not os.environ.get("WANDB_MODE", "unset"):
+        del os.environ["WANDB_MODE"]  # set to nothing means unset here, and is an error there
     import wandb
 
     return wandb

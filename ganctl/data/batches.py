@@ -13,7 +13,7 @@ from ganctl.errors import UsageError
 
 
 class ResidentBatches:
-    """Iterates over one rank's part of a split, epoch by epoch.
+    """Iterates over one rank's part of a split: each iteration goes to the end of an epoch.
 
     The order of an epoch is a pure function of (seed, epoch), the same on all ranks; rank r takes every
     `world_size`-th image from the r-th on. All ranks get equally many: up to `world_size` - 1 images at the
@@ -23,14 +23,15 @@ class ResidentBatches:
         image_set: on the device where the batches are wanted.
         batch_per_device: images in a batch of one rank.
         seed: of the orders.
-        shuffle: a new order each epoch; False keeps the order of `image_set`.
+        shuffle: a new order each epoch, and an iteration goes on where the one before stopped; False: every
+            iteration begins anew, in the order of `image_set`.
         drop_last: leave out a last batch that is not full.
+        first: number, over all epochs, of the batch to begin with: those before it were trained on.
+        until: number of the batch before which to end; None for no end.
 
     Raises:
         UsageError: there are images, but not enough for one batch.
     """
-
-    batch_sampler = None  # Lightning reads it of everything that has a `sampler`
 
     def __init__(
         self,
@@ -41,6 +42,8 @@ class ResidentBatches:
         world_size: int = 1,
         shuffle: bool = True,
         drop_last: bool = True,
+        first: int = 0,
+        until: int | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
@@ -54,39 +57,36 @@ class ResidentBatches:
         self.rank = rank
         self.world_size = world_size
         self.shuffle = shuffle
-        self.drop_last = drop_last
         self.images_per_rank = len(image_set) // world_size
-        if len(image_set) > 0 and len(self) == 0:
+        extra = 0 if drop_last else batch_per_device - 1
+        self.batches_per_epoch = (self.images_per_rank + extra) // batch_per_device
+        if len(image_set) > 0 and self.batches_per_epoch == 0:
             raise UsageError(
                 f"a batch of {batch_per_device} images on each of {world_size} device(s) is more than"
                 f" the {len(image_set)} images of the split",
                 f"give a batch size of at most {self.images_per_rank} per device",
             )
-        self.epoch = 0
-        self._batch = 0  # batches handed out in this epoch
-        self._resumed = False
+        self._next = first
+        self._until = until
 
     def __len__(self) -> int:
-        """Batches of one epoch, equal on all ranks."""
-        extra = 0 if self.drop_last else self.batch_per_device - 1
-        return (self.images_per_rank + extra) // self.batch_per_device
+        """Batches of the next iteration, equal on all ranks."""
+        if not self.batches_per_epoch:
+            return 0
+        _, batch = self._position()
+        left = self.batches_per_epoch - batch
+        return left if self._until is None else max(0, min(left, self._until - self._next))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields (images (B, C, H, W) uint8, labels (B,) int64).
-
-        A finished epoch is followed by the next one, a broken-off one is begun anew, and after
-        `load_state_dict` it goes on where the state was taken. Counting happens before each yield, as
-        Lightning does not run a generator of known length to its end.
-        """
-        if self._batch >= len(self):
-            self.epoch += 1
-            self._batch = 0
-        elif not self._resumed:
-            self._batch = 0
-        self._resumed = False
-        order = self.order(self.epoch).to(self.image_set.images.device)
-        for batch in range(self._batch, len(self)):
-            self._batch = batch + 1
+        """Yields (images (B, C, H, W) uint8, labels (B,) int64)."""
+        length = len(self)
+        if not length:
+            return
+        epoch, begin = self._position()
+        order = self.order(epoch).to(self.image_set.images.device)
+        for batch in range(begin, begin + length):
+            # Counted before it is handed out: Lightning does not run an iterator of known length to its end.
+            self._next += 1
             index = order[batch * self.batch_per_device : (batch + 1) * self.batch_per_device]
             yield self.image_set.images[index], self.image_set.labels[index]
 
@@ -101,24 +101,6 @@ class ResidentBatches:
             order = torch.arange(len(self.image_set))
         return order[self.rank :: self.world_size][: self.images_per_rank]
 
-    @property
-    def sampler(self) -> ResidentBatches:
-        """Itself: Lightning calls `loader.sampler.set_epoch(epoch)` before it iterates."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """The next iteration runs this epoch from its start, or from a loaded state of the same epoch."""
-        if epoch != self.epoch or not self._resumed:
-            self.epoch = epoch
-            self._batch = 0
-            self._resumed = False
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch and the batches already handed out in it."""
-        return {"epoch": self.epoch, "batch": self._batch}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Makes the next iteration go on after the last batch of `state`."""
-        self.epoch = state["epoch"]
-        self._batch = state["batch"]
-        self._resumed = True
+    def _position(self) -> tuple[int, int]:
+        """(epoch, batch in it) of the next iteration's first batch."""
+        return divmod(self._next, self.batches_per_epoch) if self.shuffle else (0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytorch_lightning as pl
 
 from ganctl.data.batches import ResidentBatches
@@ -15,28 +17,43 @@ class ResidentData(pl.LightningDataModule):
         dataset: the three splits, on the CPU.
         batch_per_device: images in a batch of one rank.
         seed: of the training order.
+        total_steps: batches of the whole training; None for no end.
     """
 
-    def __init__(self, dataset: Dataset, batch_per_device: int, seed: int) -> None:
+    def __init__(
+        self, dataset: Dataset, batch_per_device: int, seed: int, total_steps: int | None = None
+    ) -> None:
         super().__init__()
         self.dataset = dataset
         self.batch_per_device = batch_per_device
         self.seed = seed
+        self.total_steps = total_steps
         self._resident: dict[str, ImageSet] = {}
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """Of the training part, over all ranks at once."""
+        assert self.trainer is not None
+        return len(self.dataset.train) // (self.trainer.world_size * self.batch_per_device)
+
     def train_dataloader(self) -> ResidentBatches:
-        """Shuffled anew each epoch, full batches only."""
-        return self._batches("train", shuffle=True)
+        """What is left of the epoch that the batches trained on have reached; shuffled, full batches only.
+
+        To be asked for anew at each epoch (`reload_dataloaders_every_n_epochs=1`): a resumed run then goes on
+        in the middle of one like in any other.
+        """
+        assert self.trainer is not None
+        return self._batches("train", first=self.trainer.global_step, until=self.total_steps)
 
     def val_dataloader(self) -> ResidentBatches:
         """In order. For an empty split give the trainer `limit_val_batches=0`, or Lightning warns of it."""
-        return self._batches("val", shuffle=False)
+        return self._batches("val", shuffle=False, drop_last=False)
 
     def test_dataloader(self) -> ResidentBatches:
         """In order."""
-        return self._batches("test", shuffle=False)
+        return self._batches("test", shuffle=False, drop_last=False)
 
-    def _batches(self, split: str, shuffle: bool) -> ResidentBatches:
+    def _batches(self, split: str, **options: Any) -> ResidentBatches:
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         resident = self._resident.get(split)
@@ -50,6 +67,5 @@ class ResidentData(pl.LightningDataModule):
             self.seed,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
-            shuffle=shuffle,
-            drop_last=shuffle,
+            **options,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ NUM_GEN = 160  # three passes: two for one rank, one for the other
 
 # A user's networks: each rank writes down what it saw and which weights it had.
 SPY = """
-import atexit, os, pathlib
+import atexit, os, pathlib, signal
 import torch
 from ganctl.networks import dcgan
 
@@ -58,6 +59,8 @@ class Generator(Spied, dcgan.Generator):
     def forward(self, z, y):
         if self.training:
             self.note(z)
+            if os.environ.get("STOP_AT") == str(len(self.notes["seen"])):
+                os.kill(os.getpid(), signal.SIGTERM)
         return super().forward(z, y)
 
 
@@ -75,29 +78,35 @@ class Discriminator(Spied, dcgan.Discriminator):
 """
 
 
-@pytest.fixture(scope="module", params=["relativistic", "hinge"])
-def finished(
-    request: pytest.FixtureRequest, command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> SimpleNamespace:
-    """A training by two ranks, with R1 and R2 (relativistic) and without any penalty (hinge)."""
-    cwd = tmp_path_factory.mktemp(request.param)
-    (cwd / "lib").mkdir()
-    (cwd / "lib" / "spy_networks.py").write_text(SPY)
-    (cwd / "spied").mkdir()
-    done = command(
+def recipe(loss: str) -> list[str]:
+    return [
         "train",
         "+experiment=quick",
         "data=digits",
-        f"loss={request.param}",
+        f"loss={loss}",
         "trainer=ddp_cpu",
         f"trainer.max_steps={STEPS}",
         "logger=none",
         f"callbacks.evaluate.num_gen={NUM_GEN}",
         "model.generator._target_=spy_networks.Generator",
         "model.discriminator._target_=spy_networks.Discriminator",
-        cwd=cwd,
-        env={"PYTHONPATH": str(cwd / "lib"), "SPY_DIR": str(cwd / "spied")},
-    )
+    ]
+
+
+def spies(cwd: Path) -> dict[str, str]:
+    (cwd / "lib").mkdir()
+    (cwd / "lib" / "spy_networks.py").write_text(SPY)
+    (cwd / "spied").mkdir()
+    return {"PYTHONPATH": str(cwd / "lib"), "SPY_DIR": str(cwd / "spied")}
+
+
+@pytest.fixture(scope="module", params=["relativistic", "hinge"])
+def finished(
+    request: pytest.FixtureRequest, command: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """A training by two ranks, with R1 and R2 (relativistic) and without any penalty (hinge)."""
+    cwd = tmp_path_factory.mktemp(request.param)
+    done = command(*recipe(request.param), cwd=cwd, env=spies(cwd))
     assert done.returncode == 0, done.stderr
     spied = {p.stem: torch.load(p, weights_only=True) for p in (cwd / "spied").iterdir()}
     assert sorted(spied) == ["D0", "D1", "G0", "G1"]
@@ -184,3 +193,37 @@ def test_one_rank_prints_the_result(finished: SimpleNamespace) -> None:
     named = [line.split()[1] for line in finished.stdout.splitlines() if line.startswith("run ")]
     assert named == [str(run.relative_to(finished.cwd))]
     assert finished.stdout.count("images seen") == 1
+
+
+def test_ranks_stop_together_and_go_on_exactly(
+    finished: SimpleNamespace, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    if finished.loss != "relativistic":
+        pytest.skip("once is enough")
+    env = spies(tmp_path)
+    stopped = command(*recipe("relativistic"), cwd=tmp_path, env=env | {"STOP_AT": "7"})
+    assert stopped.returncode == 143, stopped.stderr
+    assert stopped.stderr.count("interrupted after") == 1
+    (run,) = (tmp_path / "runs" / "quick").iterdir()
+    # all ranks were told in step 7, and agreed at the next question
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["ganctl"]["nimg"] == 64 * 10
+
+    refused = command("resume", cwd=tmp_path, env=env)
+    assert refused.returncode == 2
+    assert "--trust-code" in refused.stderr
+    done = command("resume", "--trust-code", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    (whole,) = (finished.cwd / "runs" / "quick").iterdir()
+    saved, expected = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (run, whole)
+    )
+    for name, weights in expected["state_dict"].items():
+        assert torch.equal(saved["state_dict"][name], weights), name
+    mine, theirs = (
+        [
+            {k: v for k, v in json.loads(line).items() if k != "train/images_per_s"}
+            for line in (folder / "metrics.jsonl").read_text().splitlines()
+        ]
+        for folder in (run, whole)
+    )
+    assert mine == theirs

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from ganctl.latents import MAX_SEED, from_seeds, step_seed
+from ganctl.latents import MAX_SEED, from_seeds, seed_device, step_seed
 
 
 @pytest.mark.parametrize("latent_dim", [1, 7, 16, 64, 100])
@@ -100,3 +100,13 @@ def test_step_seed_gives_uncorrelated_noise() -> None:
     ).double()
     assert abs(float((noise[1:] * noise[:-1]).mean())) < 0.02
     assert abs(float((noise[2:] * noise[:-2]).mean())) < 0.02
+
+
+def test_seeding_the_device_is_seeding_torch() -> None:
+    torch.manual_seed(2**40 + 5)
+    expected = torch.randn(4)
+    torch.randn(3)
+    seed_device(torch.device("cpu"), 2**40 + 5)
+    assert torch.equal(torch.randn(4), expected)
+    seed_device(torch.device("cpu"), 6)
+    assert not torch.equal(torch.randn(4), expected)

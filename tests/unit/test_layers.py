@@ -20,6 +20,9 @@ TIERS = (
     (
         "gan",
         "callbacks",
+        "saving",
+        "stop_signals",
+        "resume",
         "runs",
         "checkpoint",
         "checkpoint_io",
@@ -29,6 +32,7 @@ TIERS = (
         "comet_logger",
         "report",
         "launch",
+        "watchdog",
     ),
     ("networks", "data", "metrics", "generate", "inputs"),
     (
@@ -43,6 +47,7 @@ TIERS = (
         "progress",
         "config",
         "logger_config",
+        "symptoms",
     ),
     ("collectives", "lost_rank", "ranks", "atomic"),
     ("errors",),

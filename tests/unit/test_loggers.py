@@ -7,8 +7,11 @@ import gc
 import importlib
 import json
 import logging
+import resource
+import signal
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +95,7 @@ def test_speed_is_images_over_time_between_flushes(monkeypatch: pytest.MonkeyPat
     # 100 images in the 0.5 s between the first row and the flush; then 200 in 1.0 s.
     assert [got["train/images_per_s"] for _, got in recorder.rows] == [200, 200, 200, 200]
     now += 60  # an evaluation, then its result
-    run_log.metrics({"val/fid": 2.0}, step=4)
+    run_log.metrics({"val/fid": 2.0}, step=4, images_seen=400)
     run_log.scalars(row(5), 5, images_seen=500)
     now += 0.5
     run_log.scalars(row(6), 6, images_seen=600)
@@ -104,7 +107,7 @@ def test_steps_never_go_backward_across_kinds_of_calls() -> None:
     run_log = RunLog([recorder], flush_every_steps=20)
     run_log.scalars(row(1), 1, 64)
     run_log.scalars(row(2), 2, 128)
-    run_log.metrics({"val/fid": torch.tensor(3.5)}, step=2)
+    run_log.metrics({"val/fid": torch.tensor(3.5)}, step=2, images_seen=128)
     run_log.scalars(row(3), 3, 192)
     run_log.image("samples", Image.new("L", (4, 4)), "epoch 1", step=3)
     run_log.scalars(row(4), 4, 256)
@@ -183,31 +186,130 @@ def test_no_loggers_and_a_finished_log_do_nothing() -> None:
     run_log.finish(0)
     run_log.finish(1)
     run_log.scalars(row(1), 1, 1)
-    run_log.metrics({"x": 1.0}, 1)
+    run_log.metrics({"x": 1.0}, 1, 1)
     assert recorder.rows == []
     assert recorder.status == ["success"]
 
 
-def test_jsonl_is_strict_and_survives_a_cut_off_line(tmp_path: Path) -> None:
+def test_jsonl_is_strict_and_goes_on_at_its_mark(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     first = JsonlLogger(path)
     first.log_metrics({"a": float("nan"), "b": float("-inf"), "c": 0.1, "images_seen": 64}, step=1)
     # Flushed at each call: readable before the end.
     assert read_jsonl(path) == [{"step": 1, "a": None, "b": None, "c": 0.1, "images_seen": 64}]
+    length = first.mark()
+    assert length == path.stat().st_size
+    first.log_metrics({"a": 5.0}, step=2)
     first.finalize("success")
     with path.open("a") as file:
-        file.write('{"step": 2, "a"')  # killed while writing
-    second = JsonlLogger(path)
+        file.write('{"step": 3, "a"')  # killed while writing
+    second = JsonlLogger(path, length)
     second.log_metrics({"a": 1.0}, step=2)
     second.finalize("success")
-    assert json.loads(path.read_text().splitlines()[-1]) == {"step": 2, "a": 1.0}
+    assert [row["step"] for row in read_jsonl(path)] == [1, 2]
+    assert read_jsonl(path)[-1] == {"step": 2, "a": 1.0}
+
+
+def test_jsonl_says_that_rows_are_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n')
+    logger = JsonlLogger(path, 1000)
+    logger.log_metrics({"a": 1.0}, step=9)
+    logger.finalize("success")
+    assert [row["step"] for row in read_jsonl(path)] == [1, 9]
+    assert "lost rows" in caplog.text
+
+
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[int | None], None]]:
+    """file_limit(bytes) stands for a full disk: no file of this process grows beyond; None ends it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
+
+    yield limit
+    limit(None)
+    signal.signal(signal.SIGXFSZ, before)
+
+
+def test_rows_wait_for_room_and_keep_their_order(
+    tmp_path: Path, file_limit: Callable[[int | None], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="ganctl")
+    path = tmp_path / "metrics.jsonl"
+    run_log = RunLog([JsonlLogger(path)], flush_every_steps=1)
+    for step in range(1, 11):
+        run_log.scalars(row(step), step, step)
+    file_limit(path.stat().st_size + 50)  # room for half a line
+    for step in range(11, 21):
+        run_log.scalars(row(step), step, step)
+    assert [line["step"] for line in read_jsonl_whole(path)] == list(range(1, 11))
+    file_limit(None)
+    for step in range(21, 31):
+        run_log.scalars(row(step), step, step)
+    assert [line["step"] for line in read_jsonl(path)] == list(range(1, 31))
+    run_log.finish(0)
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 2
+    assert f"cannot write {path} (File too large)" in said[0]
+    assert "lacks no row" in said[1]
+
+
+def read_jsonl_whole(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole."""
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_rows_that_wait_to_the_end_are_written_at_the_end(
+    in_time: bool,
+    tmp_path: Path,
+    file_limit: Callable[[int | None], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    run_log = RunLog([JsonlLogger(path)])
+    file_limit(0)
+    for step in range(1, 41):
+        run_log.scalars(row(step), step, step)
+    assert path.read_text() == ""
+    file_limit(None if in_time else 0)
+    with caplog.at_level(logging.WARNING, logger="ganctl"):
+        run_log.finish(0)
+    assert ("lacks its last rows (File too large)" in caplog.text) != in_time
+    if not in_time:
+        return
+    assert [line["step"] for line in read_jsonl(path)] == list(range(1, 41))
+
+
+def test_a_disk_that_stays_full_costs_bounded_memory_and_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = tmp_path / "metrics.jsonl"
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr("ganctl.loggers.MAX_WAITING", 3000)
+    healthy, jsonl = Recorder(), JsonlLogger(full)
+    run_log = RunLog([jsonl, healthy], flush_every_steps=1)
+    with caplog.at_level(logging.WARNING, logger="ganctl"):
+        for step in range(1, 101):
+            run_log.scalars(row(step), step, step)
+        run_log.finish(0)
+    assert [step for step, _ in healthy.rows] == list(range(1, 101))
+    assert 3000 < len(jsonl._waiting) < 3300
+    first, last = [r.getMessage() for r in caplog.records]
+    assert "No space left on device" in first
+    assert "JsonlLogger failed and is dropped" in last
 
 
 def test_csv_starts_a_new_version_on_resume(tmp_path: Path) -> None:
+    length = 0
     for start in (1, 4):
-        run_log = build({"csv": {}}, tmp_path, "run", {"model": {"latent_dim": 64}}, None)
+        run_log = build({"csv": {}}, tmp_path, "run", {"model": {"latent_dim": 64}}, None, length)
         for step in range(start, start + 3):
             run_log.scalars({"train/d_loss": torch.tensor(float("nan"))}, step, step)
+        length = run_log.mark()
         run_log.finish(0)
     for version, start in ((0, 1), (1, 4)):
         with (tmp_path / "csv" / f"version_{version}" / "metrics.csv").open() as file:
@@ -223,7 +325,7 @@ def test_tensorboard_takes_rows_and_pictures(tmp_path: Path) -> None:
     run_log = build({"tensorboard": {}}, tmp_path, "run", {"model": {"latent_dim": 64}}, None)
     for step in range(1, 31):
         run_log.scalars(row(step), step, 64 * step)
-    run_log.metrics({"val/fid": float("nan")}, 30)
+    run_log.metrics({"val/fid": float("nan")}, 30, 1920)
     run_log.image("samples", Image.new("L", (40, 30)), "epoch 1", 30)
     run_log.image("samples", Image.new("RGB", (40, 30)), "epoch 2", 31)
     assert len(run_log._loggers) == 2  # nothing was dropped

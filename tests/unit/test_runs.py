@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,37 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path) -> None:
     folders = {runs.create(tmp_path, "a").path for _ in range(5)}
     assert len(folders) == 5
     assert all(f.parent == tmp_path / "a" and f.is_dir() for f in folders)
+
+
+def test_two_processes_in_the_same_second_never_share_a_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys; from datetime import datetime; from pathlib import Path; from ganctl import runs\n"
+        "class Clock:\n"
+        "    now = staticmethod(lambda: datetime(2026, 1, 2, 3, 4, 5))\n"
+        "runs.datetime = Clock\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        f"for _ in range(100): print(runs.create(Path({str(tmp_path)!r}), 'a').path)"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(runs.__file__).parents[1])},
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    made = [set(process.communicate()[0].split()) for process in processes]
+    assert [len(folders) for folders in made] == [100, 100]
+    assert not made[0] & made[1]
 
 
 def test_a_chosen_folder_is_taken_once(tmp_path: Path) -> None:

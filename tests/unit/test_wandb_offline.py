@@ -63,7 +63,7 @@ def test_every_step_and_picture_is_in_the_file(tmp_path: Path, monkeypatch: pyte
     assert run_id
     log_steps(run_log, 1, 15)
     run_log.image("samples", Image.new("L", (40, 30), 128), "epoch 1, step 15", 15)
-    run_log.metrics({"val/label_accuracy": 0.5}, 15)
+    run_log.metrics({"val/label_accuracy": 0.5}, 15, 960)
     log_steps(run_log, 16, 30)
     run_log.image("samples", Image.new("RGB", (40, 30)), "epoch 2, step 30", 30)
     (tmp_path / "last.ckpt").write_bytes(b"weights")
@@ -192,6 +192,13 @@ def test_keys_are_found_where_wandb_looks(
 ) -> None:
     prepare(monkeypatch, tmp_path)
     assert has_key() is found
+
+
+def test_a_mode_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANDB_MODE", "")
+    run_log = build({"wandb": {}}, tmp_path, "run", {}, None)
+    run_log.finish(0)
+    assert list((tmp_path / "wandb").glob("offline-run-*"))
 
 
 def test_disabled_starts_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -55,9 +54,8 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     batches = ResidentBatches(numbered(100), 10, seed=3)
     expected = [numbers(batches) for _ in range(3)]
     torch.manual_seed(99)
-    other = ResidentBatches(numbered(100), 25, seed=3)
     for epoch in (2, 0, 1):
-        other.set_epoch(epoch)
+        other = ResidentBatches(numbered(100), 25, seed=3, first=4 * epoch)
         assert numbers(other) == expected[epoch]
 
 
@@ -110,53 +108,59 @@ def test_batches_are_copies() -> None:
     assert torch.equal(image_set.labels, numbered(10).labels)
 
 
-def test_broken_off_epoch_begins_anew() -> None:
+def test_unshuffled_iterations_begin_anew() -> None:
+    batches = ResidentBatches(numbered(100), 10, seed=0, shuffle=False)
+    assert numbers(islice(batches, 3)) == list(range(30))
+    assert numbers(batches) == list(range(100))
+
+
+@pytest.mark.parametrize("first", [0, 1, 9, 10, 11, 20, 25])
+def test_an_iteration_ends_with_its_epoch(first: int) -> None:
+    whole = ResidentBatches(numbered(100), 10, seed=0)
+    order = [k for _ in range(3) for k in numbers(whole)]
+    batches = ResidentBatches(numbered(100), 10, seed=0, first=first)
+    end = first // 10 * 10 + 10
+    assert len(batches) == end - first
+    assert numbers(batches) == order[10 * first : 10 * end]
+    assert len(batches) == 10
+
+
+def test_an_iteration_goes_on_where_the_one_before_stopped() -> None:
+    whole = numbers(ResidentBatches(numbered(100), 10, seed=0))
     batches = ResidentBatches(numbered(100), 10, seed=0)
-    begun = numbers(islice(batches, 3))
-    assert numbers(batches)[:30] == begun
+    assert numbers(islice(batches, 3)) + numbers(batches) == whole
 
 
-@pytest.mark.parametrize("stop", [1, 9, 10, 11, 20, 25])
-def test_state_goes_on_where_it_was_taken(stop: int) -> None:
-    def stream(batches: ResidentBatches) -> Iterable[tuple[Tensor, Tensor]]:
-        while True:
-            yield from batches
-
-    whole = numbers(islice(stream(ResidentBatches(numbered(100), 10, seed=0)), 30))
-    first = ResidentBatches(numbered(100), 10, seed=0)
-    begun = numbers(islice(stream(first), stop))
-    second = ResidentBatches(numbered(100), 10, seed=0)
-    second.load_state_dict(first.state_dict())
-    assert begun + numbers(islice(stream(second), 30 - stop)) == whole
+@pytest.mark.parametrize(("first", "until", "lengths"), [(0, 3, [3, 0]), (8, 13, [2, 3, 0]), (5, 5, [0])])
+def test_batches_end_with_the_training(first: int, until: int, lengths: list[int]) -> None:
+    batches = ResidentBatches(numbered(100), 10, seed=0, first=first, until=until)
+    for length in lengths:
+        assert len(batches) == length
+        assert len(numbers(batches)) == 10 * length
 
 
 class _Recorder(pl.LightningModule):
     """Manual optimisation of nothing, writing down what comes."""
 
-    def __init__(self, stop_after: int | None = None, checkpoint: Path | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.trained: list[tuple[int, list[int]]] = []
+        self.epochs: list[list[int]] = []
         self.validated: list[int] = []
-        self.stop_after = stop_after
-        self.checkpoint = checkpoint
+
+    def on_train_epoch_start(self) -> None:
+        self.epochs.append([])
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self.trained.append((self.current_epoch, numbers([batch])))
+        self.epochs[-1] += numbers([batch])
         optimizer = self.optimizers()
         assert isinstance(optimizer, pl.core.optimizer.LightningOptimizer)
         self.manual_backward(self.weight * 1.0)
         optimizer.step()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        if not self.trainer.sanity_checking:
-            self.validated += numbers([batch])
-
-    def on_train_batch_end(self, *_: object) -> None:
-        if self.stop_after == len(self.trained):
-            self.trainer.save_checkpoint(self.checkpoint)
-            self.trainer.should_stop = True
+        self.validated += numbers([batch])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -167,13 +171,15 @@ def _numbered_dataset(train: int = 40, val: int = 7) -> Dataset:
     return Dataset(facts, numbered(train), numbered(val), numbered(5))
 
 
-def _fit(
-    model: _Recorder, dataset: Dataset, ckpt_path: Path | None = None, limit_train_batches: int | None = None
-) -> _Recorder:
+def _fit(dataset: Dataset, steps: int, done: int = 0) -> _Recorder:
+    """As `train` does it; `done` of the steps were trained in an earlier life."""
+    model = _Recorder()
     trainer = pl.Trainer(
-        max_epochs=3,
-        limit_train_batches=limit_train_batches,
+        max_epochs=-1,
+        max_steps=steps,
+        reload_dataloaders_every_n_epochs=1,
         limit_val_batches=1.0 if len(dataset.val) else 0,
+        num_sanity_val_steps=0,
         accelerator="cpu",
         devices=1,
         logger=False,
@@ -181,7 +187,8 @@ def _fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(model, ResidentData(dataset, batch_per_device=10, seed=0), ckpt_path=ckpt_path)
+    trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = done
+    trainer.fit(model, ResidentData(dataset, batch_per_device=10, seed=0, total_steps=steps))
     return model
 
 
@@ -191,36 +198,27 @@ lightning = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:Future
 
 @lightning
 def test_lightning_takes_them_and_every_epoch_is_new() -> None:
-    model = _fit(_Recorder(), _numbered_dataset())
-    epochs = [[k for epoch, seen in model.trained if epoch == e for k in seen] for e in range(3)]
-    assert [sorted(epoch) for epoch in epochs] == [list(range(40))] * 3
-    assert len(set(map(tuple, epochs))) == 3
+    model = _fit(_numbered_dataset(), steps=12)
+    assert [sorted(epoch) for epoch in model.epochs] == [list(range(40))] * 3
+    assert len(set(map(tuple, model.epochs))) == 3
     by_hand = ResidentBatches(numbered(40), 10, seed=0)
-    assert epochs == [numbers(by_hand) for _ in range(3)]
+    assert model.epochs == [numbers(by_hand) for _ in range(3)]
     assert model.validated == list(range(7)) * 3
 
 
 @lightning
-def test_shortened_epochs_are_new_too() -> None:
-    model = _fit(_Recorder(), _numbered_dataset(), limit_train_batches=2)
-    epochs = [[k for epoch, seen in model.trained if epoch == e for k in seen] for e in range(3)]
-    by_hand = ResidentBatches(numbered(40), 10, seed=0)
-    assert epochs == [numbers(by_hand)[:20] for _ in range(3)]
+@pytest.mark.parametrize("done", [1, 4, 5, 9])
+def test_lightning_goes_on_with_the_next_batch(done: int) -> None:
+    whole = [k for epoch in _fit(_numbered_dataset(), steps=10).epochs for k in epoch]
+    rest = _fit(_numbered_dataset(), steps=10, done=done)
+    assert [k for epoch in rest.epochs for k in epoch] == whole[10 * done :]
+    # validated at the end of every epoch, the one cut short at the end included
+    assert rest.validated == list(range(7)) * (3 - done // 4)
 
 
 @lightning
 def test_lightning_takes_a_set_without_validation() -> None:
-    assert len(_fit(_Recorder(), _numbered_dataset(val=0)).trained) == 12
-
-
-@lightning
-@pytest.mark.parametrize("stop", [2, 4, 5])
-def test_lightning_resumes_with_the_next_batch(tmp_path: Path, stop: int) -> None:
-    whole = _fit(_Recorder(), _numbered_dataset()).trained
-    checkpoint = tmp_path / "stopped.ckpt"
-    begun = _fit(_Recorder(stop, checkpoint), _numbered_dataset()).trained[:stop]
-    rest = _fit(_Recorder(), _numbered_dataset(), checkpoint).trained
-    assert begun + rest == whole
+    assert sum(map(len, _fit(_numbered_dataset(val=0), steps=12).epochs)) == 120
 
 
 def test_split_lies_on_the_device_once() -> None:
@@ -233,6 +231,7 @@ def test_split_lies_on_the_device_once() -> None:
         strategy = Strategy()
         global_rank = 1
         world_size = 2
+        global_step = 75  # of 70 an epoch
 
     module = ResidentData(dataset, batch_per_device=10, seed=5)
     module.trainer = FakeTrainer()  # type: ignore[assignment]
@@ -242,5 +241,5 @@ def test_split_lies_on_the_device_once() -> None:
     assert (train.rank, train.world_size, train.seed) == (1, 2, 5)
     assert train.shuffle
     assert not test.shuffle
-    assert len(train) == 1400 // 2 // 10
+    assert len(train) == 1400 // 2 // 10 - 5
     assert len(test) == -(-(297 // 2) // 10)

@@ -1,0 +1,350 @@
+"""A run that was stopped anywhere and goes on ends as if it had never been stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from ganctl import config, resume
+from ganctl.errors import UsageError
+from ganctl.gan import GAN
+from ganctl.stop_signals import InterruptedRunError, StopSignals
+from ganctl.train import RunResult, train
+
+# torch warns of Lightning's own use of torch's pytree
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
+
+PER_EPOCH = 6  # batches of 200 images
+RECIPE = [
+    "experiment=quick",
+    "data=digits",
+    "data.batch_size=200",
+    "logger=none",
+    "callbacks.progress_bar=false",
+    "callbacks.evaluate.num_gen=64",
+    "callbacks.samples.per_class=1",
+    "trainer.accelerator=cpu",
+    "model.generator.width=8",
+    "model.discriminator.width=8",
+    # what changes with the progress must follow the counters too
+    "+schedules.lr={final: 0.0, begin: 0.2, end: 1.0, shape: linear}",
+]
+
+
+def run(folder: Path, *overrides: str) -> RunResult:
+    result = train(config.compose([*RECIPE, f"run.dir={folder}", *overrides]))
+    assert result is not None
+    return result
+
+
+def go_on(where: Path | str | None, *overrides: str) -> RunResult:
+    """As `ganctl resume` does."""
+    found = resume.find(None if where is None else str(where))
+    result = train(config.changed(found.config, overrides), found, trust_code=False)
+    assert result is not None
+    return result
+
+
+def tensors(node: Any, path: str = "") -> dict[str, Tensor]:
+    if isinstance(node, Tensor):
+        return {path: node}
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return {k: t for key, child in items for k, t in tensors(child, f"{path}/{key}").items()}
+
+
+def state(folder: Path, name: str = "last.ckpt") -> dict[str, Tensor]:
+    content = torch.load(folder / "checkpoints" / name, weights_only=True)
+    kept = tensors({"nets": content["state_dict"], "adam": content["optimizer_states"]})
+    assert len(kept) > 50
+    return kept | {"steps": torch.tensor([content["ganctl"]["steps"], content["ganctl"]["nimg"]])}
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "train/images_per_s"} for line in lines]
+
+
+def files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    for name in ("last.ckpt", "best.ckpt"):
+        mine, theirs = state(folder, name), state(other, name)
+        assert mine.keys() == theirs.keys()
+        differing = [key for key in mine if not torch.equal(mine[key], theirs[key])]
+        assert differing == [], name
+    assert rows(folder) == rows(other)
+    assert files(folder) == files(other)
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object]) -> None:
+    """Something happens in the middle of that step (from 1), once."""
+    trained, happened = GAN.training_step, []
+
+    def training_step(gan: GAN, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
+        if gan.steps == step - 1 and not happened:
+            happened.append(step)
+            act()
+        return trained(gan, batch, batch_idx)
+
+    monkeypatch.setattr(GAN, "training_step", training_step)
+
+
+@pytest.fixture(autouse=True)
+def _heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """What the program says is captured, whatever the command line made of its logger in another test."""
+    monkeypatch.setattr(logging.getLogger("ganctl"), "propagate", True)
+    caplog.set_level(logging.INFO, "ganctl")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three epochs, uninterrupted."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run(folder, "trainer.max_epochs=3")
+    return folder
+
+
+def test_a_run_is_deterministic(whole: Path, tmp_path: Path) -> None:
+    torch.manual_seed(123)
+    run(tmp_path / "again", "trainer.max_epochs=3")
+    assert_same(tmp_path / "again", whole)
+    run(tmp_path / "other", "trainer.max_epochs=3", "seed=1")
+    mine, theirs = state(tmp_path / "other"), state(whole)
+    assert any(not torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+@pytest.mark.parametrize(
+    ("step", "signum", "code"),
+    [(1, signal.SIGINT, 130), (PER_EPOCH - 1, signal.SIGTERM, 143), (PER_EPOCH + 2, signal.SIGINT, 130)],
+)
+def test_a_stopped_run_goes_on_exactly(
+    step: int, signum: int, code: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signum)
+    at_step(monkeypatch, step, lambda: signal.raise_signal(signum))
+    with pytest.raises(InterruptedRunError, match="interrupted") as stopped:
+        run(tmp_path / "run", "trainer.max_epochs=3")
+    assert stopped.value.exit_code == code
+    assert f"ganctl resume {tmp_path / 'run'}" in stopped.value.fix
+    assert signal.getsignal(signum) == before
+    # the step was finished, and nothing after it was begun
+    assert state(tmp_path / "run")["steps"].tolist() == [step, 200 * step]
+    assert rows(tmp_path / "run")[-1]["step"] == step
+
+    assert go_on(tmp_path / "run").nimg == 3 * PER_EPOCH * 200
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_signal_in_an_epochs_last_step(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_step(monkeypatch, PER_EPOCH, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path / "run", "trainer.max_epochs=3")
+    # the epoch's end belongs to its last step: validated, scored and drawn once
+    assert state(tmp_path / "run")["steps"][0] == PER_EPOCH
+    go_on(tmp_path / "run")
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_second_ctrl_c_leaves_at_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    stops = StopSignals()
+    stops.on_train_start(None, None)  # type: ignore[arg-type]
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert (stops.received, left) == (signal.SIGTERM, [])
+        signal.raise_signal(signal.SIGINT)
+        assert left == [130]
+        assert "left at once" in capfd.readouterr().err
+    finally:
+        stops.on_train_end(None, None)  # type: ignore[arg-type]
+
+
+class KilledError(BaseException):
+    """Nothing handles it: like kill -9, but that files are closed."""
+
+
+def kill() -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize("step", [2, PER_EPOCH + 1, PER_EPOCH + 4])
+def test_a_killed_run_goes_on_from_its_last_save(
+    step: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_step(monkeypatch, step, kill)
+    with pytest.raises(KilledError):
+        run(tmp_path / "run", "trainer.max_epochs=3")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert checkpoints.exists() == (step > PER_EPOCH)
+    if checkpoints.exists():
+        assert state(tmp_path / "run")["steps"][0] == PER_EPOCH
+        # killed after `last` was written and before `best` was, and inside another writing
+        (checkpoints / "best.ckpt").unlink()
+        (checkpoints / ".last.ckpt.0a1b2c3d").write_bytes(b"half")
+    go_on(tmp_path / "run")
+    assert_same(tmp_path / "run", whole)
+
+
+def test_saved_by_the_clock_between_two_steps(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_step(monkeypatch, PER_EPOCH + 4, kill)
+    with pytest.raises(KilledError):
+        run(tmp_path / "run", "trainer.max_epochs=3", "checkpoint.every_s=1e-9")
+    # saved ahead of every step: the newest two
+    assert state(tmp_path / "run")["steps"][0] == PER_EPOCH + 3
+    assert state(tmp_path / "run", "previous.ckpt")["steps"][0] == PER_EPOCH + 2
+    go_on(tmp_path / "run", "checkpoint.every_s=300")
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    at_step(monkeypatch, PER_EPOCH + 4, kill)
+    with pytest.raises(KilledError):
+        run(tmp_path / "run", "trainer.max_epochs=3", "checkpoint.every_s=1e-9")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    go_on(last, "checkpoint.every_s=300")
+    assert "last.ckpt is damaged" in caplog.text
+    assert f"going on from {last.with_name('previous.ckpt')}" in caplog.text
+    assert_same(tmp_path / "run", whole)
+
+    for name in ("last.ckpt", "previous.ckpt"):
+        last.with_name(name).write_bytes(b"PK\x03\x04nothing")
+    with pytest.raises(UsageError, match=r"last\.ckpt is damaged"):
+        go_on(tmp_path / "run")
+
+
+def test_more_epochs_are_trained_and_recorded(whole: Path, tmp_path: Path) -> None:
+    constant = "schedules.lr=null"  # else the end of the training is part of each step
+    run(tmp_path / "long", "trainer.max_epochs=3", constant)
+    run(tmp_path / "run", "trainer.max_epochs=1", constant)
+    go_on(tmp_path / "run", "trainer.max_epochs=3")
+    mine, theirs = state(tmp_path / "run"), state(tmp_path / "long")
+    assert [key for key in theirs if not torch.equal(mine[key], theirs[key])] == []
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["max_epochs"] == 3
+    assert "changed: trainer.max_epochs from 1 to 3" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_more_steps_go_on_inside_an_epoch(tmp_path: Path) -> None:
+    constant = "schedules.lr=null"
+    run(tmp_path / "long", "trainer.max_steps=9", constant)
+    run(tmp_path / "run", "trainer.max_steps=4", constant)
+    assert state(tmp_path / "run")["steps"][0] == 4
+    go_on(tmp_path / "run", "trainer.max_steps=9")
+    mine, theirs = state(tmp_path / "run"), state(tmp_path / "long")
+    assert [key for key in theirs if not torch.equal(mine[key], theirs[key])] == []
+
+
+def test_ckpt_path_goes_on_in_the_same_folder(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_step(monkeypatch, 8, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path / "run", "trainer.max_epochs=3")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    result = train(config.compose([*RECIPE, "trainer.max_epochs=3", f"ckpt_path={last}"]))
+    assert result is not None
+    assert result.run.path == tmp_path / "run"
+    assert_same(tmp_path / "run", whole)
+
+
+def test_a_finished_run_is_finished_again_and_no_more(whole: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run", "trainer.max_epochs=3")
+    go_on(tmp_path / "run")
+    assert_same(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("change", ["seed=5", "data.batch_size=100", "model.generator.width=16"])
+def test_what_would_make_it_another_run_is_refused(change: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(folder, "trainer.max_steps=1")
+    before = (folder / "config.yaml").read_text(), rows(folder)
+    with pytest.raises(UsageError, match=change.split("=")[0]):
+        go_on(folder, change)
+    assert ((folder / "config.yaml").read_text(), rows(folder)) == before
+
+
+@pytest.mark.parametrize("text", ["trainer.max_epochs", "+new=1", "~seed", "trainer=gpu", "seed=1,2", "a=["])
+def test_overrides_that_make_no_sense_for_a_resume(text: str) -> None:
+    with pytest.raises(UsageError):
+        config.changed(config.compose([]).model_dump(), [text])
+
+
+def test_a_config_in_a_file_cannot_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "abc")
+    plain = config.compose([]).model_dump() | {"name": "x"}
+    plain["data"]["root"] = "${oc.env:SECRET}"
+    assert config.changed(plain, []).data.root == "${oc.env:SECRET}"
+
+
+def test_nobody_else_trains_in_the_folder(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", "trainer.max_steps=1").run
+    with folder.locked(), pytest.raises(UsageError, match="another process"):
+        go_on(folder.path)
+    go_on(folder.path)
+
+
+def test_the_newest_run_and_what_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no run"):
+        resume.find(None)
+    for age, name in ((10, "debug/old"), (50, "quick/a"), (20, "quick/b")):
+        config_file = tmp_path / "runs" / name / "config.yaml"
+        config_file.parent.mkdir(parents=True)
+        config_file.write_text(yaml.safe_dump({"name": name}))
+        os.utime(config_file, (1e9 - age, 1e9 - age))
+    found = resume.find(None)
+    assert found.run is not None
+    assert found.run.path.name == "b"
+    assert (found.state, found.config) == (None, {"name": "quick/b"})
+    for what in (tmp_path, tmp_path / "nothing", "runs/quick/a/checkpoints/last.ckpt"):
+        with pytest.raises(UsageError):
+            resume.find(str(what))
+
+
+def test_slurm_requeues_and_finds_its_run_again(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = tmp_path / "called"
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {called}\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")  # for Lightning: this process was not started by srun
+    command = config.compose([*RECIPE, "trainer.max_epochs=3", f"run.root={tmp_path / 'runs'}"])
+    at_step(monkeypatch, 8, lambda: signal.raise_signal(signal.SIGUSR1))
+    with pytest.raises(InterruptedRunError, match="queue again") as stopped:
+        train(command)
+    assert stopped.value.exit_code == 128 + signal.SIGUSR1
+    assert called.read_text() == "requeue 4711\n"
+
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    result = train(command)
+    assert result is not None
+    (folder,) = (tmp_path / "runs" / "quick").iterdir()
+    assert result.run.path == folder
+    (folder / "slurm_job").unlink()
+    assert_same(folder, whole)
