@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ganctl.gan import GAN
 from ganctl.loggers import RunLog
 from ganctl.metrics import confusion
 from ganctl.metrics.classifier import LoadedClassifier
-from ganctl.metrics.extract import Extracted, extract, in_batches
+from ganctl.metrics.extract import Extracted, extract_together, in_batches
 from ganctl.metrics.features import ClassifierExtractor
 from ganctl.metrics.modes import mode_coverage
 from ganctl.runs import RunFolder
@@ -156,7 +157,8 @@ class Scores(pl.Callback):
     """Classifier FD of the averaged generator against the validation part, and its label accuracy; without
     labels the modes that it reaches, and their divergence from the uniform distribution.
 
-    Never against test images: `best.ckpt` follows these numbers.
+    Never against test images: `best.ckpt` follows these numbers. The ranks share the work, and all have the
+    scores in `latest`.
     """
 
     def __init__(
@@ -179,34 +181,40 @@ class Scores(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
         assert isinstance(gan, GAN)
-        if not trainer.is_global_zero or not _due(trainer, self.every_epochs):
+        if not _due(trainer, self.every_epochs):
             return
         self.run_log.flush()
         if self._real is None:  # the device is known only now
             extractor = ClassifierExtractor(self.classifier, gan.device)
-            self._real = extractor, extract(extractor, in_batches(self.val.images))
+            self._real = extractor, extract_together(extractor, len(self.val), self._reals)
         extractor, real = self._real
-        latent_dim = gan.numbers.latent_dim
-        fakes = extract(
-            extractor, generate.batches(gan.G_ema, latent_dim, self.labels, self.seeds, gan.device)
-        )
+        fakes = extract_together(extractor, len(self.labels), lambda part: self._fakes(gan, part))
         self.latest = {self.fd_key: fakes.frechet_distance(real)}
         pictures = {}
         if self.facts.num_classes:
             wanted = torch.tensor(self.labels)
             matrix = confusion.confusion_matrix(wanted, fakes.predicted, self.facts.num_classes)
             self.latest["val/label_accuracy"] = confusion.class_scores(matrix).accuracy
-            pictures = confusion.figures(matrix, self.facts.label_names)
+            pictures = confusion.figures(matrix, self.facts.label_names) if trainer.is_global_zero else {}
         else:
             modes = torch.arange(self.classifier.module.num_classes)
             found = mode_coverage(fakes.predicted, modes, len(modes))
             self.latest |= {"val/modes": float(found.modes), "val/mode_kl": found.kl}
+        if not trainer.is_global_zero:
+            return
         self.run_log.metrics(self.latest, gan.steps, gan.nimg)
         shown = ", ".join(f"{key} {value:.4g}" for key, value in self.latest.items())
         log.info("epoch %d, %.0f kimg: %s", _epoch(trainer), gan.nimg / 1000, shown)
         for name, picture in pictures.items():
             _save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
             self.run_log.image(f"val/{name}", picture, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
+
+    def _reals(self, part: range) -> Iterator[torch.Tensor]:
+        return in_batches(self.val.images[part.start : part.stop])
+
+    def _fakes(self, gan: GAN, part: range) -> Iterator[torch.Tensor]:
+        labels, seeds = self.labels[part.start : part.stop], self.seeds[part.start : part.stop]
+        return generate.batches(gan.G_ema, gan.numbers.latent_dim, labels, seeds, gan.device)
 
 
 def _save_png(picture: Image.Image, path: Path) -> None:

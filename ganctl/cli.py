@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ganctl import __version__
+from ganctl import __version__, collectives
 from ganctl.errors import UsageError
 from ganctl.terminal import (
     examples,
@@ -204,18 +204,21 @@ def sample(
     span = f"seed{numbers[0]}_n{len(numbers)}"
     prefix = f"label{(label or 'all').replace('/', '_')}_" if snapshot.facts.label_names else ""
     target = out or Path(f"{prefix}{span}.{format}")
-    atomic.require_writable(target if outdir is None else outdir / target)
-    pixels = sampling.sample(
-        snapshot, labels, numbers, find_device(device), trust_code=trust_code, batch_size=batch_size
-    )
-    if outdir is not None:
-        sampling.write_singles(snapshot, pixels, labels, numbers, outdir)
-        typer.echo(str(outdir))
-        return
-    if format == "npz":
-        sampling.write_npz(snapshot, pixels, labels, numbers, target)
-    else:
-        sampling.write_grid(snapshot, pixels, labels, numbers, target)
+    with collectives.together():
+        collectives.from_first(lambda: atomic.require_writable(target if outdir is None else outdir / target))
+        pixels = sampling.sample(
+            snapshot, labels, numbers, find_device(device), trust_code=trust_code, batch_size=batch_size
+        )
+        if outdir is not None:
+            sampling.write_singles(snapshot, pixels, labels, numbers, outdir)
+            typer.echo(str(outdir))
+            return
+        whole = collectives.gather(pixels)
+        assert whole is not None
+        if collectives.place()[0] > 0:
+            return
+    write = sampling.write_npz if format == "npz" else sampling.write_grid
+    write(snapshot, whole, labels, numbers, target)
     typer.echo(str(target))
 
 
@@ -312,17 +315,20 @@ def eval_(
         names = datasets.LABEL_NAMES.get(data or "") or None
         fakes = sides.FileFakes(images, n, seed, names)
         name = data or ""
-    atomic.require_writable(target)
     if real is not None:
         reals = sides.of_path(real, fakes.shape)
     else:
         reals = sides.of_dataset(datasets.load(name, data_root, val_size=0), fakes, seed)
 
-    if not as_json:
-        typer.echo(f"{'metric':<20} {'value':>10} {'floor':>10}   real images in the generator's place")
-    report, complete = evaluate.evaluate(
-        fakes, reals, request, where, lambda rows: None if as_json else show(metric_rows(rows))
-    )
+    with collectives.together():
+        collectives.from_first(lambda: atomic.require_writable(target))
+        if not as_json:
+            typer.echo(f"{'metric':<20} {'value':>10} {'floor':>10}   real images in the generator's place")
+        report, complete = evaluate.evaluate(
+            fakes, reals, request, where, lambda rows: None if as_json else show(metric_rows(rows))
+        )
+        if collectives.place()[0] > 0:
+            return
     text = json.dumps(report.to_dict(), indent=2, allow_nan=False)
     atomic.write_output(target, lambda file: file.write(text.encode()))
     for kind, picture in report.pictures().items():

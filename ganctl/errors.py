@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_CHARS = 4000  # of a line: it can quote a name as long as a file
+
 
 class GanctlError(Exception):
     """A failure in the work itself: ended with exit code 1.
@@ -15,6 +17,8 @@ class GanctlError(Exception):
     """
 
     exit_code = 1
+    told = False
+    """Whether another process says it: of several that work together, one does."""
 
     def __init__(self, what: str, fix: str = "") -> None:
         super().__init__(what)
@@ -23,6 +27,11 @@ class GanctlError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what}\n{self.fix}" if self.fix else self.what
+
+    def report(self, who: str = "") -> str:
+        """What the user reads: a line, or two."""
+        lines = [f"Error: {who}{self.what}"] + ([f"Try:   {self.fix}"] if self.fix else [])
+        return "\n".join(printable(line[:MAX_CHARS]) for line in lines)
 
 
 class UsageError(GanctlError):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganctl import __version__
+from ganctl import __version__, collectives
 from ganctl.errors import UsageError
 from ganctl.metrics import catalogue
 from ganctl.report import Metric, Report
@@ -34,7 +34,7 @@ def evaluate(
     emit: Callable[[dict[str, Metric]], None] = lambda rows: None,
 ) -> tuple[Report, bool]:
     """Computes what was asked for, the quick extractor first; what cannot be computed becomes a row that says
-    why.
+    why. Ranks that were started together share the extraction of features; rank 0 has the whole report.
 
     Memory does not grow with the number of images, but for logits (4 bytes for each label, or mode) and the
     scores that need every feature vector (kid, prdc, fid_infinity, intra_fid: 4 bytes for each feature) or
@@ -54,16 +54,18 @@ def evaluate(
     run = Run(fakes, reals, request, device, emit)
     started = time.perf_counter()
     complete = True
+    is_first = collectives.place()[0] == 0
     try:
         for features in request.features:
             _timed(run, Path(features).stem, lambda name=features: on_features(run, name))  # type: ignore[misc]
         for name in catalogue.ON_IMAGES:
-            if name in catalogue.choose(request.metrics, True):
+            # Not shared among ranks: the others are done here.
+            if is_first and name in catalogue.choose(request.metrics, True):
                 _timed(run, name, lambda name=name: on_images(run, name))  # type: ignore[misc]
     except KeyboardInterrupt:
         complete = False
         log.warning("interrupted: what is finished is kept")
-    if complete and all(m.value is None for m in run.metrics.values()):
+    if complete and is_first and all(m.value is None for m in run.metrics.values()):
         reasons = dict.fromkeys(m.reason for m in run.metrics.values() if m.reason)
         raise UsageError(f"nothing could be computed: {'; '.join(reasons)}", "choose other --metrics")
     run.timings["total"] = round(time.perf_counter() - started, 1)

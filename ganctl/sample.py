@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganctl import __version__, atomic, generate, images, progress
+from ganctl import __version__, atomic, collectives, generate, images, progress
 from ganctl.errors import UsageError, nearest
 from ganctl.latents import MAX_SEED
 from ganctl.snapshot import Snapshot
@@ -75,13 +75,14 @@ def sample(
     trust_code: bool = False,
     batch_size: int = 1024,
 ) -> Tensor:
-    """Every seed for every label, label by label: image (l, s) is number `l · len(seeds) + s`.
+    """Every seed for every label, label by label: image (l, s) is number `l · len(seeds) + s`. Of these this
+    rank's share; `collectives.gather` joins them.
 
     Args:
         batch_size: images drawn at a time; the pixels don't depend on it.
 
     Returns:
-        (len(labels) · len(seeds), C, H, W) uint8 on the CPU.
+        (N, C, H, W) uint8 on the CPU, N = len(labels) · len(seeds) where there is one rank.
 
     Raises:
         UsageError: they take more than `MAX_BYTES`: a file's own labels and sizes soon ask for that.
@@ -93,15 +94,22 @@ def sample(
             f"ask for fewer labels or seeds at a time: {MAX_BYTES >> 30} GiB at most",
         )
     G = snapshot.build(trust_code=trust_code).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    y = [label for label in labels for _ in seeds]
-    s = list(seeds) * len(labels)
-    parts = []
+    pairs = own_pairs(labels, seeds)
+    y, s = [label for label, _ in pairs], [seed for _, seed in pairs]
+    facts = snapshot.facts
+    parts = [torch.empty(0, facts.channels, facts.resolution, facts.resolution, dtype=torch.uint8)]
     with progress.bar(len(y), "img") as bar:
         for start in range(0, len(y), batch_size):
             stop = start + batch_size
             parts.append(generate.all_at_once(G, snapshot.latent_dim, y[start:stop], s[start:stop], device))
             bar.update(len(parts[-1]))
     return torch.cat(parts)
+
+
+def own_pairs(labels: Sequence[int], seeds: Sequence[int]) -> list[tuple[int, int]]:
+    """This rank's share of the images, as (label, seed)."""
+    part = collectives.share(len(labels) * len(seeds), generate.MICRO_BATCH)
+    return [(labels[i // len(seeds)], seeds[i % len(seeds)]) for i in part]
 
 
 def provenance(snapshot: Snapshot, labels: Sequence[int], seeds: Sequence[int]) -> dict[str, str]:
@@ -127,12 +135,12 @@ def write_grid(
 def write_singles(
     snapshot: Snapshot, pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], outdir: Path
 ) -> None:
-    """One PNG an image: `<label name>_seed<seed>.png`, or `seed<seed>.png` where there are no labels."""
+    """One PNG an image of this rank's share: `<label name>_seed<seed>.png`, or `seed<seed>.png` where there
+    are no labels."""
     names = [f"{images.file_name(name)}_" for name in snapshot.facts.label_names] or [""]
     if len({name.casefold() for name in names}) < len(names):  # `a b` and `a_b` are one file name
         names = [f"{y}_" for y in range(len(names))]
-    pairs = [(y, s) for y in labels for s in seeds]
-    for (y, s), image in zip(pairs, pixels, strict=True):
+    for (y, s), image in zip(own_pairs(labels, seeds), pixels, strict=True):
         target = outdir / f"{names[y]}seed{s:06d}.png"
         images.save_png(images.to_pil(image), target, provenance(snapshot, [y], [s]))
 

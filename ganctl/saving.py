@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -65,9 +66,20 @@ class Checkpoints(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
         assert isinstance(gan, GAN)
         self._saved_at = time.monotonic()
+        self._meet(trainer)
         if self.resumed is not None:
             self._restore(trainer, gan, self.resumed)
             self.resumed = None  # its weights would be kept in memory
+
+    def _meet(self, trainer: pl.Trainer) -> None:
+        """All ranks learn the run folder from rank 0, and go on from one state."""
+        own = None if self.resumed is None else (str(self.resumed.path), self.resumed.snapshot.digest)
+        folder, first = trainer.strategy.broadcast((str(self.run.path), own))
+        self.run = RunFolder(Path(folder))
+        if own != first:
+            raise GanctlError(
+                "another run began while the ranks looked for the newest one", "name it: ganctl resume RUN"
+            )
 
     def _restore(self, trainer: pl.Trainer, gan: GAN, state: TrainingState) -> None:
         resume.restore(trainer, gan, state)

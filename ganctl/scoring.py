@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganctl import progress
+from ganctl import collectives, progress
 from ganctl.data.dataset import Dataset
 from ganctl.errors import GanctlError, UsageError, nearest
 from ganctl.metrics import catalogue, classifier, inception_weights
 from ganctl.metrics.cache import cached, save_statistics
 from ganctl.metrics.cas import RECIPE, classification_accuracy
 from ganctl.metrics.catalogue import Rows, Score, Seen, Value, row_name
-from ganctl.metrics.extract import Extracted, extract
+from ganctl.metrics.extract import Extracted, extract_together, own_part
 from ganctl.metrics.features import (
     ClassifierExtractor,
     Extractor,
@@ -134,7 +134,7 @@ def on_features(run: Run, features: str) -> None:
 
 def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
     keeps = any(score.keeps_features for score in scores.values())
-    extractor = _extractor(run, features)
+    extractor = collectives.agree(lambda: _extractor(run, features))
     real, floor = _real_sides(run, extractor, keeps)
     run.stamps[extractor.name] = {
         "sha256": extractor.digest,
@@ -143,7 +143,8 @@ def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
     }
     if run.request.save_real is not None and run.reals.side is not None:
         key = _statistics_key(extractor, run.reals.side, keeps)
-        save_statistics(run.request.save_real, real.extracted, key)
+        target = run.request.save_real
+        collectives.from_first(lambda: save_statistics(target, real.extracted, key))
     drawn: list[Rows] = []
     for repeat in range(run.request.repeats):
         side = run.fakes.side(run.request.seed + repeat * run.fakes.num)
@@ -222,8 +223,8 @@ def _cached(extractor: Extractor, side: Side, keeps_features: bool, name: str, u
 
 
 def _extract(extractor: Extractor, side: Side, keeps_features: bool, name: str) -> Extracted:
-    with progress.bar(side.num, "img", f"{extractor.name}, {name}") as bar:
-        return extract(extractor, side.batches(), keeps_features, bar.update)
+    with progress.bar(len(own_part(side.num)), "img", f"{extractor.name}, {name}") as bar:
+        return extract_together(extractor, side.num, side.batches, keeps_features, bar.update)
 
 
 def _rows(scores: dict[str, Score], images: Seen, real: Seen, extractor: Extractor) -> Rows:

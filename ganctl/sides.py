@@ -25,19 +25,19 @@ class Side:
 
     Args:
         num: of images.
-        batches: starts a stream of (n, C, H, W) uint8.
+        batches: starts a stream of some of them, (n, C, H, W) uint8 each.
         labels: (num,) int64, what the images are; None where they have none or nobody knows.
         key: what the statistics of these images are kept under; None where they are not worth keeping.
     """
 
     num: int
-    batches: Callable[[], Iterator[Tensor]]
+    batches: Callable[[range], Iterator[Tensor]]
     labels: Tensor | None
     key: Mapping[str, str | int | None] | None = None
 
     def images(self) -> Tensor:
         """(num, C, H, W) uint8 on the CPU: all of them in memory."""
-        return torch.cat([batch.cpu() for batch in self.batches()])
+        return torch.cat([batch.cpu() for batch in self.batches(range(self.num))])
 
 
 class Fakes(Protocol):
@@ -85,8 +85,9 @@ class CheckpointFakes:
         seeds = range(seed, seed + self.num)
         latent_dim = self._snapshot.latent_dim
 
-        def batches() -> Iterator[Tensor]:
-            return generate.batches(self._G, latent_dim, self._labels, seeds, self._device)
+        def batches(part: range) -> Iterator[Tensor]:
+            some = slice(part.start, part.stop)
+            return generate.batches(self._G, latent_dim, self._labels[some], seeds[some], self._device)
 
         return Side(self.num, batches, torch.tensor(self._labels) if self._labelled else None)
 
@@ -113,7 +114,11 @@ class FileFakes:
         }
 
     def side(self, seed: int) -> Side:
-        return Side(self.num, lambda: self._images.batches(self._index), self._labels)
+        return Side(
+            self.num,
+            lambda part: self._images.batches(self._index[part.start : part.stop]),
+            self._labels,
+        )
 
 
 @dataclass(frozen=True)
@@ -172,7 +177,6 @@ def of_path(path: Path, shape: tuple[int, int]) -> Reals:
         return Reals(protocol | {"floor": floor}, None, statistics=(extracted, key))
     images = inputs.open_images(path)
     _require_one_shape(str(path), (images.channels, images.resolution), shape)
-    everything = list(range(images.num_images))
     return Reals(
         {
             "data": images.name,
@@ -183,7 +187,7 @@ def of_path(path: Path, shape: tuple[int, int]) -> Reals:
         },
         Side(
             images.num_images,
-            lambda: images.batches(everything),
+            images.batches,
             None,
             {"data": images.name, "sha256": images.digest, "num": images.num_images},
         ),
@@ -201,7 +205,11 @@ def _require_one_shape(name: str, real: tuple[int, int], fake: tuple[int, int]) 
 
 def _of_images(images: ImageSet, key: Mapping[str, str | int | None]) -> Side:
     content = hashlib.sha256(images.images.contiguous().numpy().tobytes()).hexdigest()
-    return Side(len(images), lambda: in_batches(images.images), images.labels, {**key, "sha256": content})
+
+    def batches(part: range) -> Iterator[Tensor]:
+        return in_batches(images.images[part.start : part.stop])
+
+    return Side(len(images), batches, images.labels, {**key, "sha256": content})
 
 
 def _part(images: ImageSet, n: int, seed: int) -> ImageSet:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ganctl import ranks
 from ganctl.errors import GanctlError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from ganctl.report import Metric, Report
     from ganctl.snapshot import Snapshot
-
-
-MAX_CHARS = 4000  # of a complaint: it can quote a name as long as a file
 
 
 def examples(*commands: str) -> str:
@@ -33,15 +31,18 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
-        _configure_logging()
+        job = ranks.Job()
         try:
-            function(*args, debug=debug, **kwargs)
+            job = ranks.current()
+            with ranks.quiet(job.rank > 0):
+                _configure_logging()
+                function(*args, debug=debug, **kwargs)
         except (typer.Exit, typer.Abort):  # a verb's own way to end, not a failure
             raise
         except GanctlError as error:
             if debug:
                 raise
-            _complain(error.what, error.fix)
+            _complain(error, job)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -49,7 +50,8 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
             if debug:
                 raise
             first = (str(error).strip() or "no message").splitlines()[0]
-            _complain(f"{type(error).__name__}: {first}", "run it again with --debug to see the traceback")
+            fix = "run it again with --debug to see the traceback"
+            _complain(GanctlError(f"{type(error).__name__}: {first}", fix), job)
             raise typer.Exit(1) from None
 
     return run
@@ -94,7 +96,7 @@ def find_device(name: str) -> torch.device:
 
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _own_gpu()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     available: dict[str, Callable[[], bool]] = {
         "cpu": lambda: True,
@@ -105,7 +107,15 @@ def find_device(name: str) -> torch.device:
         raise UsageError(f"there is no device {name!r}", "devices are auto, cpu, cuda and mps")
     if not available[name]():
         raise UsageError(f"this machine has no {name} device", "use --device cpu, or auto")
-    return torch.device(name)
+    return _own_gpu() if name == "cuda" else torch.device(name)
+
+
+def _own_gpu() -> torch.device:
+    """Each process of a machine has one of its own; srun may show it no other."""
+    import torch
+
+    job = ranks.current()
+    return torch.device(f"cuda:{job.local_rank % torch.cuda.device_count()}" if job.launcher else "cuda")
 
 
 def open_checkpoint(ckpt: str | None) -> tuple[Path, Snapshot]:
@@ -158,7 +168,7 @@ def note(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
-def _complain(what: str, fix: str) -> None:
-    note(f"Error: {what:.{MAX_CHARS}}")
-    if fix:
-        note(f"Try:   {fix:.{MAX_CHARS}}")
+def _complain(error: GanctlError, job: ranks.Job) -> None:
+    # Wrong input is found by every rank: the first of each machine says it.
+    if not error.told and not (isinstance(error, UsageError) and job.local_rank):
+        typer.echo(error.report(f"rank {job.rank}: " if job.rank else ""), err=True)

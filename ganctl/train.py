@@ -15,12 +15,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import atomic, callbacks, data, loggers, networks, resume, runs, snapshot, watchdog
+from ganctl import atomic, callbacks, data, launch, loggers, networks, ranks, resume, runs, snapshot, watchdog
 from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config import Config
 from ganctl.data.dataset import Dataset
@@ -88,10 +86,10 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
 
         if state is not None:
             _check_same_training(state, dataset, trainer.world_size)
-        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        if not trainer.is_global_zero:
             # Rank 0 alone writes: the others neither make the folder nor log.
             folder, run_log = runs.RunFolder(Path(cfg.run.dir or cfg.run.root)), loggers.RunLog([])
-            with suppress(InterruptedRunError, DivergedError):
+            with ranks.quiet(), suppress(InterruptedRunError, DivergedError):
                 _fit(cfg, trainer, gan, resident, steps, folder, run_log, state)
             return None
 
@@ -287,15 +285,14 @@ def resolve_precision(cfg: Config) -> Config:
 
 def _trainer(cfg: Config, steps: int) -> pl.Trainer:
     t = cfg.trainer
-    # G's step leaves D without gradients and the other way round, which plain DDP takes for an error.
-    strategy = DDPStrategy(find_unused_parameters=True) if t.strategy == "ddp" else "auto"
+    devices, num_nodes = launch.processes(t.devices, t.num_nodes)
     one = 1 if cfg.debug else None
     try:
         return pl.Trainer(
             accelerator=t.accelerator,
-            devices=t.devices,
-            num_nodes=t.num_nodes,
-            strategy=strategy,
+            devices=devices,
+            num_nodes=num_nodes,
+            strategy=launch.strategy(t.strategy, t.accelerator, devices, num_nodes),
             precision="bf16-mixed" if t.precision == "bf16" else "32-true",
             max_epochs=-1,
             max_steps=steps,
@@ -304,7 +301,7 @@ def _trainer(cfg: Config, steps: int) -> pl.Trainer:
             limit_val_batches=one,
             limit_test_batches=one,
             num_sanity_val_steps=0,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(), launch.environment()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -313,7 +310,7 @@ def _trainer(cfg: Config, steps: int) -> pl.Trainer:
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise UsageError(
-            f"cannot run with trainer.accelerator={t.accelerator} trainer.devices={t.devices}: {error}",
+            f"cannot run with trainer.accelerator={t.accelerator} trainer.devices={devices}: {error}",
             "try trainer=cpu, or trainer=auto",
         ) from error
 

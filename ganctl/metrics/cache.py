@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ganctl import untrusted
+from ganctl import collectives, untrusted
 from ganctl.atomic import write_output
 from ganctl.errors import GanctlError, UsageError
 from ganctl.fetch import cache_dir
@@ -49,23 +49,37 @@ def cached(key: Key, compute: Callable[[], Extracted], use: bool = True) -> Extr
     if not use:
         return compute()
     path = entry_path(key)
-    if path.exists():
-        try:
-            extracted, found = load_statistics(path)
-            if found == dict(key):
-                with contextlib.suppress(OSError):  # a cache of others, that may only be read
-                    os.utime(path)
-                return extracted
-            log.warning("computing real statistics anew: %s is of other images or another extractor", path)
-        except UsageError as error:
-            log.warning("computing real statistics anew: %s", error.what)
+    # Machines may have caches of their own: rank 0's decides whether all compute.
+    kept = collectives.from_first(lambda: _find(path, key))
+    if kept is not None:
+        return kept
     extracted = compute()
+    collectives.from_first(lambda: _keep(path, extracted, key))
+    return extracted
+
+
+def _find(path: Path, key: Key) -> Extracted | None:
+    if not path.exists():
+        return None
+    try:
+        extracted, found = load_statistics(path)
+    except UsageError as error:
+        log.warning("computing real statistics anew: %s", error.what)
+        return None
+    if found != dict(key):
+        log.warning("computing real statistics anew: %s is of other images or another extractor", path)
+        return None
+    with contextlib.suppress(OSError):  # a cache of others, that may only be read
+        os.utime(path)
+    return extracted
+
+
+def _keep(path: Path, extracted: Extracted, key: Key) -> None:
     try:
         save_statistics(path, extracted, key)
         _evict(path)
     except GanctlError as error:
         log.warning("real statistics are not kept for next time: %s", error.what)
-    return extracted
 
 
 def entry_path(key: Key) -> Path:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ganctl import collectives
+from ganctl.generate import MICRO_BATCH
 from ganctl.metrics.features import Extractor
 from ganctl.metrics.frechet import Moments, frechet_distance
 
@@ -64,10 +66,37 @@ def extract(
     return Extracted(
         moments,
         torch.cat(logits) if logits else None,
-        torch.cat(features) if keep_features else None,
+        torch.cat(features) if features else None,
     )
 
 
-def in_batches(images: Tensor, size: int = 64) -> Iterator[Tensor]:
+def extract_together(
+    extractor: Extractor,
+    num: int,
+    batches: Callable[[range], Iterable[Tensor]],
+    keep_features: bool = False,
+    on_batch: Callable[[int], object] = lambda n: None,
+) -> Extracted:
+    """`extract` of `num` images, of which each rank takes its `own_part`: the whole at every rank.
+
+    Args:
+        batches: starts a stream of one part of the images.
+        on_batch: told the number of images after each batch of this rank.
+
+    Raises:
+        GanctlError: at every rank, what a stream raised at one.
+    """
+    own = collectives.agree(lambda: extract(extractor, batches(own_part(num)), keep_features, on_batch))
+    sums = own.moments
+    moments = Moments(*(collectives.total(tensor) for tensor in (sums.count, sums.total, sums.outer)))
+    return Extracted(moments, collectives.gather(own.logits), collectives.gather(own.features))
+
+
+def own_part(num: int) -> range:
+    """Which of `num` images this rank takes: whole batches, so that each is what it is in one process."""
+    return collectives.share(num, MICRO_BATCH)
+
+
+def in_batches(images: Tensor, size: int = MICRO_BATCH) -> Iterator[Tensor]:
     """Cuts (N, C, H, W) into batches of at most `size`."""
     yield from images.split(size)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,7 +23,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("GANCTL_", "WANDB_", "PL_", "PYTHON", "COMET_", "MLFLOW_"))
+        if not key.startswith(("GANCTL_", "WANDB_", "PL_", "PYTHON", "COMET_", "MLFLOW_", "SLURM_"))
     }
     own = {
         "GANCTL_CACHE_DIR": str(home / "cache"),
@@ -33,6 +36,23 @@ def environment(home: Path) -> dict[str, str]:
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """start("train", cwd=folder) starts the console script, or `program`, and does not wait for it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(*args: str, program: list[str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        arguments = [*(program or [str(GANCTL)]), *args]
+        started.append(subprocess.Popen(arguments, env=environment(tmp_path), **(streams | options)))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +74,24 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
             timeout=300,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def several(command: Command) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+    """several("sample", …, envs=[{…}, {…}]) runs one command for each environment, all at once; they find
+    each other at a free port."""
+
+    def run(*args: str, envs: list[dict[str, str]], **kwargs: Any) -> list[subprocess.CompletedProcess[str]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        with ThreadPoolExecutor(len(envs)) as pool:
+            # The second two are torchrun's options.
+            names = ("MASTER_ADDR", "MASTER_PORT", "PET_MASTER_ADDR", "PET_MASTER_PORT")
+            meet = dict(zip(names, ["127.0.0.1", port] * 2, strict=True))
+            return list(pool.map(lambda env: command(*args, env=meet | env, **kwargs), envs))
 
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,16 @@ from typing import Any
 import pytest
 import torch
 
+from ganctl import checkpoint, data, generate
+from ganctl.callbacks import FIRST_SEED
+from ganctl.metrics import classifier
+from ganctl.metrics.extract import extract, in_batches
+from ganctl.metrics.features import ClassifierExtractor
+
 pytestmark = pytest.mark.slow
 
 STEPS = 20  # of 18 an epoch, so that the second epoch begins
+NUM_GEN = 160  # three passes: two for one rank, one for the other
 
 # A user's networks: each rank writes down what it saw and which weights it had.
 SPY = """
@@ -79,7 +87,7 @@ def recipe(loss: str) -> list[str]:
         "trainer=ddp_cpu",
         f"trainer.max_steps={STEPS}",
         "logger=none",
-        "callbacks.evaluate.num_gen=64",
+        f"callbacks.evaluate.num_gen={NUM_GEN}",
         "model.generator._target_=spy_networks.Generator",
         "model.discriminator._target_=spy_networks.Discriminator",
     ]
@@ -158,6 +166,26 @@ def test_there_is_one_run_and_each_step_is_logged_once(finished: SimpleNamespace
     assert [row["images_seen"] for row in training] == [64 * step for step in range(1, STEPS + 1)]
     for key in ("train/r1", "train/r2"):
         assert all((key in row) == (finished.loss == "relativistic") for row in training)
+
+
+def test_ranks_that_share_an_evaluation_find_what_one_process_does(finished: SimpleNamespace) -> None:
+    (run,) = (finished.cwd / "runs" / "quick").iterdir()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = [row for row in rows if "val/digit_fd" in row][-1]
+    saved = checkpoint.read(run / "checkpoints" / "last.ckpt")
+    bare = saved.generator | {"_target_": "ganctl.networks.dcgan.Generator"}
+    counts, seeds = saved.facts.class_counts, range(FIRST_SEED, FIRST_SEED + NUM_GEN)
+    labels = generate.proportional_labels(counts, NUM_GEN)
+    cpu = torch.device("cpu")
+    fakes = generate.all_at_once(replace(saved, generator=bare).build(), saved.latent_dim, labels, seeds, cpu)
+    loaded, cut = classifier.load("digits"), saved.config["data"]
+    assert loaded is not None
+    val = data.load("digits", None, cut["val_size"], cut["val_seed"]).val
+    extractor = ClassifierExtractor(loaded, cpu)
+    fake, real = (extract(extractor, in_batches(images)) for images in (fakes, val.images))
+    assert last["val/digit_fd"] == pytest.approx(fake.frechet_distance(real), rel=1e-5)
+    accuracy = (fake.predicted == torch.tensor(labels)).double().mean().item()
+    assert last["val/label_accuracy"] == pytest.approx(accuracy)
 
 
 def test_one_rank_prints_the_result(finished: SimpleNamespace) -> None:

@@ -31,6 +31,7 @@ TIERS = (
         "wandb_logger",
         "comet_logger",
         "report",
+        "launch",
         "watchdog",
     ),
     ("networks", "data", "metrics", "generate", "inputs"),
@@ -50,7 +51,8 @@ TIERS = (
         "logger_config",
         "symptoms",
     ),
-    ("errors", "atomic"),
+    ("collectives", "lost_rank", "ranks", "atomic"),
+    ("errors",),
 )
 HEIGHT = {name: len(TIERS) - i for i, tier in enumerate(TIERS) for name in tier}
 
