@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from ganctl.errors import UsageError, nearest
 from ganctl.logger_config import LoggerConfig
 
 GROUPS = ("experiment", "data", "model", "loss", "trainer", "logger", "callbacks")
+
+_HOW = "`ganctl train --help` shows how overrides look"
 
 
 class Section(BaseModel):
@@ -160,11 +163,15 @@ def compose(overrides: Sequence[str]) -> Config:
             wrong (all of them at once).
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    plain: Any = OmegaConf.to_container(_compose([_normalised(o) for o in overrides]), resolve=True)
-    if plain["debug"] is True:
-        plain = _one_batch_of_everything(plain)
-    return validate(plain)
+    composed = _compose([_normalised(o) for o in overrides])
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:  # ${…} that leads nowhere, or in a circle
+        raise UsageError(f"{error.full_key}: {_first_line(error)}", _HOW) from None
+    cfg = validate(plain)
+    return _one_batch_of_everything(cfg) if cfg.debug else cfg
 
 
 def changed(plain: dict[str, Any], overrides: Sequence[str]) -> Config:
@@ -186,7 +193,7 @@ def changed(plain: dict[str, Any], overrides: Sequence[str]) -> Config:
         try:
             override = OverridesParser.create().parse_override(text)
             value = override.value()
-        except HydraException:
+        except (HydraException, ValueError):  # a number of thousands of digits
             raise unreadable from None
         if override.type.name != "CHANGE" or override.is_sweep_override():
             raise unreadable
@@ -219,13 +226,14 @@ def validate(plain: Any) -> Config:
         ) from None
 
 
-def _one_batch_of_everything(plain: dict[str, Any]) -> dict[str, Any]:
+def _one_batch_of_everything(cfg: Config) -> Config:
     """What `debug=true` means: one step, one validation batch, one small evaluation, a folder of its own."""
-    plain["name"] = "debug"
-    plain["trainer"] |= {"max_epochs": 1, "max_steps": 1}
-    if plain["callbacks"]["evaluate"] is not None:
-        plain["callbacks"]["evaluate"]["num_gen"] = 64
-    return plain
+    trainer = cfg.trainer.model_copy(update={"max_epochs": 1, "max_steps": 1})
+    callbacks = cfg.callbacks
+    if callbacks.evaluate is not None:
+        few = callbacks.evaluate.model_copy(update={"num_gen": 64})
+        callbacks = callbacks.model_copy(update={"evaluate": few})
+    return cfg.model_copy(update={"name": "debug", "trainer": trainer, "callbacks": callbacks})
 
 
 def _normalised(override: str) -> str:
@@ -242,17 +250,15 @@ def _compose(overrides: list[str]) -> Any:
     from hydra import initialize_config_dir
     from hydra.errors import (
         ConfigCompositionException,
-        HydraException,
         MissingConfigException,
         OverrideParseException,
     )
-    from omegaconf.errors import OmegaConfBaseException
 
     try:
         with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
             return hydra_compose("train", overrides)
     except MissingConfigException as error:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        group, _, name = (error.missing_cfg_file or "").partition("/")
         known = nearest(name, options(group))
         raise UsageError(f"there is no {group or 'config'} {name!r}", known) from None
     except OverrideParseException as error:
@@ -262,17 +268,23 @@ def _compose(overrides: list[str]) -> Any:
         ) from None
     except ConfigCompositionException as error:
         raise _unknown_key(overrides, error) from None
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(_first_line(error), "`ganctl train --help` shows how overrides look") from None
+    except Exception as error:  # Hydra answers malformed overrides with ValueError, AttributeError and others
+        raise UsageError(f"{_first_line(error)} (in {' '.join(overrides)})", _HOW) from None
+
+
+@functools.cache
+def _defaults() -> Any:
+    """What is composed without overrides, to be named in messages."""
+    return _compose([])
 
 
 def _unknown_key(overrides: list[str], error: Exception) -> UsageError:
-    known = _keys(_compose([]), "")
+    known = _keys(_defaults(), "")
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key not in known and key not in GROUPS:
             return UsageError(f"there is no key {key!r}", _nearest_key(key, known))
-    return UsageError(_first_line(error), "`ganctl train --help` shows how overrides look")
+    return UsageError(_first_line(error), _HOW)
 
 
 def _nearest_key(key: str, known: Sequence[str]) -> str:
@@ -308,7 +320,7 @@ def _problem(error: Any) -> tuple[str, str]:
         return f"there is no key {key!r}", fix
     from omegaconf import OmegaConf
 
-    default = OmegaConf.select(_compose([]), key)
+    default = OmegaConf.select(_defaults(), key)
     fix = f"the default is {key}={default}" if not OmegaConf.is_config(default) else f"look at {key} in conf/"
     if error["type"] == "missing":
         return f"{key} is missing", fix
@@ -328,4 +340,4 @@ def _section(path: list[str]) -> type[BaseModel] | None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

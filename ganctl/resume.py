@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def find(where: str | None, root: Path = Path("runs")) -> Resumed:
             raise UsageError(f"there is no run below {root}/", "start one: ganctl train +experiment=quick")
         return _of_run(run)
     path = Path(where)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False for what no folder can be called
         if not RunFolder(path).config.is_file():
             raise UsageError(f"{path} is no run folder", f"give one below {root}/, or a checkpoint")
         return _of_run(RunFolder(path))

@@ -94,6 +94,35 @@ def test_values_out_of_range_are_refused(override: str) -> None:
         config.compose([override])
 
 
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        (["data=0"], "data=0"),
+        (["data=null"], "data=null"),
+        (["=1"], "=1"),
+        (["seed=" + "9" * 5000], "4300 digits"),
+        (["name=${oc.env:GANCTL_NO_SUCH_VARIABLE}"], "GANCTL_NO_SUCH_VARIABLE"),
+        (["model.lr=${model.lr}"], "model.lr: "),
+        (["name=${eval:1+1}"], "eval"),
+        (["~debug"], "debug is missing"),
+        (["callbacks.evaluate=3", "debug=true"], "callbacks.evaluate=3"),
+        (["++model=5", "debug=true"], "model=5"),
+        (["data=../../conf/passwd"], "there is no data '../../conf/passwd'"),
+    ],
+)
+def test_what_hydra_cannot_compose_is_one_line(overrides: list[str], what: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.compose(overrides)
+    assert what in caught.value.what
+    assert caught.value.fix
+    assert "\n" not in caught.value.what + caught.value.fix
+
+
+def test_an_override_may_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHO", "ada")
+    assert config.compose(["name=${oc.env:WHO}"]).name == "ada"
+
+
 def test_a_wrong_override_does_not_spoil_the_next_call() -> None:
     with pytest.raises(UsageError):
         config.compose(["nothing=1"])

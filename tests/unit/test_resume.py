@@ -285,7 +285,9 @@ def test_what_would_make_it_another_run_is_refused(change: str, tmp_path: Path) 
     assert ((folder / "config.yaml").read_text(), rows(folder)) == before
 
 
-@pytest.mark.parametrize("text", ["trainer.max_epochs", "+new=1", "~seed", "trainer=gpu", "seed=1,2", "a=["])
+@pytest.mark.parametrize(
+    "text", ["trainer.max_epochs", "+new=1", "~seed", "trainer=gpu", "seed=1,2", "a=[", "seed=" + "9" * 5000]
+)
 def test_overrides_that_make_no_sense_for_a_resume(text: str) -> None:
     with pytest.raises(UsageError):
         config.changed(config.compose([]).model_dump(), [text])
@@ -318,7 +320,7 @@ def test_the_newest_run_and_what_is_no_run(tmp_path: Path, monkeypatch: pytest.M
     assert found.run is not None
     assert found.run.path.name == "b"
     assert (found.state, found.config) == (None, {"name": "quick/b"})
-    for what in (tmp_path, tmp_path / "nothing", "runs/quick/a/checkpoints/last.ckpt"):
+    for what in (tmp_path, tmp_path / "nothing", "runs/quick/a/checkpoints/last.ckpt", "a" * 5000):
         with pytest.raises(UsageError):
             resume.find(str(what))
 
