@@ -7,6 +7,8 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 the work 
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -137,7 +139,7 @@ def resume(
     from ganctl import resume as resuming
 
     changes = list(overrides or [])
-    if run is not None and "=" in run and not Path(run).exists():
+    if run is not None and "=" in run and not os.path.exists(run):
         changes.insert(0, run)
         run = None
     found = resuming.find(run)
@@ -194,15 +196,17 @@ def sample(
 
     from ganctl import atomic
     from ganctl import sample as sampling
-    from ganctl.latents import MAX_SEED
 
-    if seeds is None and seed + n - 1 > MAX_SEED:
-        raise UsageError(f"--seed {seed} is too large", f"seeds go up to {MAX_SEED}")
-    numbers = list(range(seed, seed + n)) if seeds is None else sampling.parse_seeds(seeds)
+    if seeds is None:
+        _require_seeds(seed, n)
+    numbers = range(seed, seed + n) if seeds is None else sampling.parse_seeds(seeds)
     _, snapshot = open_checkpoint(ckpt)
     labels = sampling.parse_labels(label, snapshot.facts.label_names)
     span = f"seed{numbers[0]}_n{len(numbers)}"
-    prefix = f"label{(label or 'all').replace('/', '_')}_" if snapshot.facts.label_names else ""
+    # What was typed may hold anything: blanks and line ends around a label, thousands of labels.
+    named = label or "all"
+    named = named if re.fullmatch(r"[\w,-]{1,40}", named) else f"s{len(labels)}"
+    prefix = f"label{named}_" if snapshot.facts.label_names else ""
     target = out or Path(f"{prefix}{span}.{format}")
     with collectives.together():
         collectives.from_first(lambda: atomic.require_writable(target if outdir is None else outdir / target))
@@ -292,6 +296,7 @@ def eval_(
     from ganctl import data as datasets
     from ganctl import images as pictures
 
+    _require_seeds(seed, repeats * (n or 10_000))
     request = scoring.Request(
         metrics=tuple(part.strip() for part in metrics.split(",")),
         features=tuple(part.strip() for part in features.split(",")),
@@ -386,6 +391,15 @@ def fetch(
     from ganctl import data
 
     typer.echo(str(data.fetch(name, force)))
+
+
+def _require_seeds(first: int, count: int) -> None:
+    from ganctl.latents import MAX_SEED
+
+    if first + count - 1 > MAX_SEED:
+        raise UsageError(
+            f"seeds from {first} to {first + count - 1} are too large", f"seeds go up to {MAX_SEED}"
+        )
 
 
 def main() -> None:

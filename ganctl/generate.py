@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ganctl import images, latents
+from ganctl.errors import UsageError
 
 # Every pass has this many images, the last one padded. An image's rounding then cannot depend on how many
 # others were asked for: matrix products sum in another order at other sizes.
 MICRO_BATCH = 64
+
+MAX_IMAGES = 10_000_000  # of one call: a slip of the finger must not fill the memory
 
 
 @torch.inference_mode()
@@ -41,6 +44,15 @@ def all_at_once(
 ) -> Tensor:
     """`batches` joined: (N, C, H, W) uint8 on the CPU."""
     return torch.cat([b.cpu() for b in batches(G, latent_dim, labels, seeds, device)])
+
+
+def require_possible(num: int) -> None:
+    """
+    Raises:
+        UsageError: so many images cannot be drawn in one call.
+    """
+    if num > MAX_IMAGES:
+        raise UsageError(f"{num} images are too many for one call", f"draw {MAX_IMAGES} at most at a time")
 
 
 def proportional_labels(class_counts: Sequence[int], n: int) -> list[int]:

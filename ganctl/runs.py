@@ -107,7 +107,7 @@ def newest(root: Path, file: str = "last.ckpt") -> Path | None:
     started = [
         (config.stat().st_mtime_ns, config)
         for config in root.glob("**/config.yaml")
-        if (config.parent / "checkpoints" / file).is_file() and config.relative_to(root).parts[0] != DEBUG
+        if os.path.isfile(config.parent / "checkpoints" / file) and config.relative_to(root).parts[0] != DEBUG
     ]
     return max(started)[1].parent / "checkpoints" / file if started else None
 
@@ -147,9 +147,9 @@ def find_checkpoint(ckpt: str | None, root: Path = Path("runs")) -> Path:
     if ckpt is None:
         return newest(root) or BUNDLED
     path = Path(ckpt)
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, False for what no file can be called
         return path
-    if (path / "checkpoints" / "last.ckpt").is_file():
+    if os.path.isfile(path / "checkpoints" / "last.ckpt"):
         return path / "checkpoints" / "last.ckpt"
     if path.name != ckpt:
         raise UsageError(f"there is no checkpoint {ckpt}", f"give a file, or a run folder below {root}/")

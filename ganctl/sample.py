@@ -34,14 +34,14 @@ def parse_labels(text: str | None, names: Sequence[str]) -> list[int]:
         return [0]
     labels: list[int] = []
     for part in (p.strip() for p in ("all" if text is None else text).split(",")):
-        span = re.fullmatch(r"(\d+)-(\d+)", part)
+        span = re.fullmatch(r"(\d{1,9})-(\d{1,9})", part)
         if part in names:
             labels.append(list(names).index(part))
         elif part == "all":
             labels += range(len(names))
         elif span and int(span[1]) <= int(span[2]) < len(names):
             labels += range(int(span[1]), int(span[2]) + 1)
-        elif part.isdecimal() and int(part) < len(names):
+        elif re.fullmatch(r"\d{1,9}", part) and int(part) < len(names):
             labels.append(int(part))
         else:
             numbers = part.replace("-", "").isdecimal()
@@ -54,14 +54,15 @@ def parse_seeds(text: str) -> list[int]:
     """`0,1,4-6` -> [0, 1, 4, 5, 6].
 
     Raises:
-        UsageError: names the part that is no seed.
+        UsageError: names the part that is no seed, or there are too many.
     """
     seeds: list[int] = []
     for part in (p.strip() for p in text.split(",")):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        match = re.fullmatch(r"(\d{1,20})(?:-(\d{1,20}))?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last <= MAX_SEED or last - first >= 10_000_000:
+        if not first <= last <= MAX_SEED:
             raise UsageError(f"cannot read the seeds {part!r}", "write numbers and ranges, as in 0,1,4-6")
+        generate.require_possible(len(seeds) + last - first + 1)
         seeds += range(first, last + 1)
     return seeds
 
@@ -85,8 +86,10 @@ def sample(
         (N, C, H, W) uint8 on the CPU, N = len(labels) · len(seeds) where there is one rank.
 
     Raises:
-        UsageError: they take more than `MAX_BYTES`: a file's own labels and sizes soon ask for that.
+        UsageError: there are too many, or they take more than `MAX_BYTES`: a file's own labels and sizes soon
+            ask for that.
     """
+    generate.require_possible(len(labels) * len(seeds))
     size = len(labels) * len(seeds) * snapshot.facts.channels * snapshot.facts.resolution**2
     if size > MAX_BYTES:
         raise UsageError(

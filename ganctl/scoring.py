@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ class Request:
         for name in self.features:
             if name in ("classifier", "inception"):
                 continue
-            if not Path(name).is_file():
+            if not os.path.isfile(name):
                 raise UsageError(
                     f"there are no features {name!r}", "give classifier, inception, or a TorchScript file"
                 )

@@ -66,6 +66,7 @@ class CheckpointFakes:
     many = True
 
     def __init__(self, snapshot: Snapshot, num: int, device: torch.device, trust_code: bool) -> None:
+        generate.require_possible(num)
         self.num = num
         self.shape = (snapshot.facts.channels, snapshot.facts.resolution)
         self._snapshot, self._device = snapshot, device

@@ -97,7 +97,7 @@ def test_a_run_folder_means_its_last_checkpoint(tmp_path: Path) -> None:
     assert runs.find_checkpoint(str(tmp_path / "a/1")) == checkpoints / "last.ckpt"
 
 
-@pytest.mark.parametrize("name", ["last.ckpt", "other/last.ckpt"])
+@pytest.mark.parametrize("name", ["last.ckpt", "other/last.ckpt", "a" * 5000 + "last.ckpt"])
 def test_nothing_found_is_said(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"last\.ckpt"):
         runs.find_checkpoint(name, tmp_path)

@@ -69,7 +69,9 @@ def test_labels_have_names_even_with_a_dash() -> None:
     assert sample.parse_labels("ankle-boot,0", CLOTHES) == [2, 0]
 
 
-@pytest.mark.parametrize("text", ["12", "banana", "", "9-3", "0-12", "-1", "1,,2", "1.5", "²"])
+@pytest.mark.parametrize(
+    "text", ["12", "banana", "", "9-3", "0-12", "-1", "1,,2", "1.5", "²", "9" * 5000, "0-" + "9" * 5000]
+)
 def test_what_is_no_label_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="there is no label"):
         sample.parse_labels(text, DIGITS)
@@ -85,10 +87,21 @@ def test_seeds_are_read(text: str, seeds: list[int]) -> None:
     assert sample.parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "6-4", "-1", str(2**63), "0-99999999999"])
+@pytest.mark.parametrize("text", ["", "a", "6-4", "-1", str(2**63), "0-99999999999", "9" * 5000])
 def test_what_is_no_seed_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="cannot read the seeds"):
         sample.parse_seeds(text)
+
+
+@pytest.mark.parametrize("text", ["0-4294967295", "0-9999999,5", "5,0-4999999,0-4999999"])
+def test_more_seeds_than_one_call_can_draw_are_refused_before_they_are_listed(text: str) -> None:
+    with pytest.raises(UsageError, match="too many for one call"):
+        sample.parse_seeds(text)
+
+
+def test_more_images_than_one_call_can_draw_are_refused(snapshot: Snapshot) -> None:
+    with pytest.raises(UsageError, match="10000002 images are too many"):
+        sample.sample(snapshot, [0, 1, 2], range(3333334), torch.device("cpu"))
 
 
 def test_the_batch_size_does_not_touch_the_pixels(snapshot: Snapshot) -> None:
