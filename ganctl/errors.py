@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-MAX_CHARS = 4000  # of a line: it can quote a name as long as a file
+MAX_CHARS = 1000  # of a line: it can quote a name as long as a file
 
 
 class GanctlError(Exception):
@@ -31,7 +31,7 @@ class GanctlError(Exception):
     def report(self, who: str = "") -> str:
         """What the user reads: a line, or two."""
         lines = [f"Error: {who}{self.what}"] + ([f"Try:   {self.fix}"] if self.fix else [])
-        return "\n".join(printable(line[:MAX_CHARS]) for line in lines)
+        return "\n".join(printable(shortened(line)) for line in lines)
 
 
 class UsageError(GanctlError):
@@ -50,6 +50,12 @@ def printable(text: str) -> str:
     """One line that a terminal shows as it is: what comes from files may hold line breaks, commands to the
     terminal, and letters that turn the direction of what follows."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def shortened(text: str) -> str:
+    """Both ends of a long text: what is wrong stands at one of them."""
+    half = MAX_CHARS // 2
+    return text if len(text) <= MAX_CHARS else f"{text[:half]} … {text[-half:]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -179,6 +179,9 @@ def test_run_folder_that_holds_a_run_is_refused(invoke: Invoke, good: Path, tmp_
         (["--seeds", "a"], "'a'", "0,1,4-6"),
         (["--seeds", "-4"], "'-4'", "0,1,4-6"),
         (["--seed", "9223372036854775807"], "9223372036854775807", "seed"),
+        (["--seed", "4294967295", "--n", "2"], "4294967296", "4294967295"),
+        (["--n", "400000000"], "4000000000 images", "10000000 at most"),
+        (["--seeds", "0-20000000"], "20000001 images", "10000000 at most"),
         (["--format", "jpg"], "'jpg'", "png and npz"),
         (["--outdir", "x", "--format", "npz"], "--outdir", "--format"),
         (["--outdir", "x", "--out", "x.png"], "--outdir", "--out"),
@@ -219,6 +222,9 @@ def test_gpu_trainer_without_a_gpu_is_refused(invoke: Invoke, good: Path, tmp_pa
         (("--ckpt", "good.ckpt", "--real", "no.safetensors"), "no.safetensors", "statistics file"),
         (("--ckpt", "good.ckpt", "--metrics", "fidd"), "'fidd'", "did you mean fid"),
         (("--ckpt", "good.ckpt", "--precision", "fp8"), "'fp8'", "bf16"),
+        (("--ckpt", "good.ckpt", "--n", "400000000"), "400000000 images", "10000000 at most"),
+        (("--ckpt", "good.ckpt", "--n", "3000000000", "--repeats", "2"), "5999999999", "4294967295"),
+        (("--ckpt", "good.ckpt", "--features", "a" * 5000), "aaa", "inception"),
     ],
 )
 def test_evaluation_that_makes_no_sense_is_refused(
@@ -418,6 +424,30 @@ def test_the_checkpoint_that_the_bad_ones_were_made_from_is_accepted(invoke: Inv
     assert result.exit_code == 0, result.stderr
     assert result.stdout.strip() == "x.png"
     assert good.with_name("x.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("1,3", "label1,3_seed0_n1.png"),
+        ("\n3 ", "labels1_seed0_n1.png"),
+        (",".join("05" * 2000), "labels2_seed0_n1.png"),
+    ],
+)
+def test_what_is_typed_as_a_label_makes_a_file_name_or_none(
+    invoke: Invoke, good: Path, label: str, name: str
+) -> None:
+    result = invoke("sample", "--ckpt", "good.ckpt", "--label", label, "--n", "1")
+    assert (result.exit_code, result.stdout) == (0, f"{name}\n"), result.stderr
+    assert good.with_name(name).is_file()
+
+
+def test_control_characters_do_not_reach_the_terminal(invoke: Invoke, good: Path) -> None:
+    typed = "\x1b[31mred\nTry:   this\x9b\u202e\udcff"
+    for args in (["--label", typed], ["--ckpt", typed], ["--device", typed], ["--out", f"good.ckpt/{typed}"]):
+        result = invoke("sample", "--ckpt", "good.ckpt", *args)
+        assert_refused(result, "[31mred")
+        assert result.stderr.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("where", ["missing/last.ckpt", "missing"])

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from ganctl import terminal
-from ganctl.errors import GanctlError, UsageError, nearest, printable
+from ganctl.errors import GanctlError, UsageError, nearest, printable, shortened
 
 
 def test_a_slip_is_answered_with_what_was_meant() -> None:
@@ -27,6 +27,14 @@ def test_exit_codes() -> None:
 
 
 HOSTILE = "\x1b]0;t\x07a\nb\r\u202ec\u2028\x9b31m\ud800"
+
+
+def test_a_long_text_keeps_both_ends() -> None:
+    assert shortened("x" * 1000) == "x" * 1000
+    long = shortened("cannot write " + "x" * 100_000 + ": File name too long")
+    assert len(long) < 1010
+    assert long.startswith("cannot write xxx")
+    assert long.endswith("xxx: File name too long")
 
 
 def test_printable_is_one_line_without_commands() -> None:
