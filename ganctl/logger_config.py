@@ -36,8 +36,8 @@ class WandbConfig(BaseModel, extra="forbid"):
     watch: bool = False
     log_checkpoints: bool = False
     log_code: bool = False
-    init_timeout_s: Seconds = 20
-    finish_timeout_s: Seconds = 120
+    init_timeout_s: Seconds = 20.0
+    finish_timeout_s: Seconds = 120.0
 
 
 class CsvConfig(BaseModel, extra="forbid"):
