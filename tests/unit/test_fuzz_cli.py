@@ -24,6 +24,7 @@ def _logging() -> Iterator[None]:
     logger.handlers, logger.level, logger.propagate = before
 
 
+@pytest.mark.slow
 def test_every_command_line_ends_with_0_or_2() -> None:
     counts = fuzz(cases=150, seed=0)
     assert counts.total() >= 150

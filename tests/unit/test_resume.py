@@ -116,6 +116,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_deterministic(whole: Path, tmp_path: Path) -> None:
     torch.manual_seed(123)
     run(tmp_path / "again", "trainer.max_epochs=3")
@@ -147,6 +148,7 @@ def test_a_stopped_run_goes_on_exactly(
     assert_same(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_signal_in_an_epochs_last_step(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +187,7 @@ def kill() -> None:
     raise KilledError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, PER_EPOCH + 1, PER_EPOCH + 4])
 def test_a_killed_run_goes_on_from_its_last_save(
     step: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +219,7 @@ def test_saved_by_the_clock_between_two_steps(
     assert_same(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,6 +239,7 @@ def test_a_damaged_checkpoint_is_passed_over(
         go_on(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_more_epochs_are_trained_and_recorded(whole: Path, tmp_path: Path) -> None:
     constant = "schedules.lr=null"  # else the end of the training is part of each step
     run(tmp_path / "long", "trainer.max_epochs=3", constant)
@@ -246,6 +251,7 @@ def test_more_epochs_are_trained_and_recorded(whole: Path, tmp_path: Path) -> No
     assert "changed: trainer.max_epochs from 1 to 3" in (tmp_path / "run" / "train.log").read_text()
 
 
+@pytest.mark.slow
 def test_more_steps_go_on_inside_an_epoch(tmp_path: Path) -> None:
     constant = "schedules.lr=null"
     run(tmp_path / "long", "trainer.max_steps=9", constant)
@@ -256,6 +262,7 @@ def test_more_steps_go_on_inside_an_epoch(tmp_path: Path) -> None:
     assert [key for key in theirs if not torch.equal(mine[key], theirs[key])] == []
 
 
+@pytest.mark.slow
 def test_ckpt_path_goes_on_in_the_same_folder(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,12 +276,14 @@ def test_ckpt_path_goes_on_in_the_same_folder(
     assert_same(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_finished_again_and_no_more(whole: Path, tmp_path: Path) -> None:
     run(tmp_path / "run", "trainer.max_epochs=3")
     go_on(tmp_path / "run")
     assert_same(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["seed=5", "data.batch_size=100", "model.generator.width=16"])
 def test_what_would_make_it_another_run_is_refused(change: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
@@ -300,6 +309,7 @@ def test_a_config_in_a_file_cannot_read_the_environment(monkeypatch: pytest.Monk
     assert config.changed(plain, []).data.root == "${oc.env:SECRET}"
 
 
+@pytest.mark.slow
 def test_nobody_else_trains_in_the_folder(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", "trainer.max_steps=1").run
     with folder.locked(), pytest.raises(UsageError, match="another process"):
@@ -325,6 +335,7 @@ def test_the_newest_run_and_what_is_no_run(tmp_path: Path, monkeypatch: pytest.M
             resume.find(str(what))
 
 
+@pytest.mark.slow
 def test_slurm_requeues_and_finds_its_run_again(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +363,7 @@ def test_slurm_requeues_and_finds_its_run_again(
     assert_same(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_strangers_checkpoint_says_neither_where_to_write_nor_whom_to_tell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +385,7 @@ def test_a_strangers_checkpoint_says_neither_where_to_write_nor_whom_to_tell(
     assert [row["step"] for row in rows(result.run.path) if "train/d_loss" in row] == [3]
 
 
+@pytest.mark.slow
 def test_networks_larger_than_the_weights_are_refused_without_memory(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(folder, "trainer.max_steps=1")

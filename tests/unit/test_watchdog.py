@@ -20,6 +20,7 @@ from ganctl.networks import mlp
 from ganctl.train import train
 
 pytestmark = [
+    pytest.mark.slow,
     # torch warns of Lightning's own use of torch's pytree
     pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning"),
 ]
