@@ -43,6 +43,7 @@ START = [f"{G}.tanh_gain=1.0", f"{D}.full_size_maps=0"]
 HALF = "model.lr=5e-4"
 OTHER_G = [f"{G}._target_=search_networks.Generator"]
 OTHER_D = [f"{D}._target_=search_networks.Discriminator"]
+UNSHUFFLED = [f"{D}._target_=search_networks.Unshuffled"]
 ROWS: dict[str, list[str]] = {
     "start": [*START, HALF],
     "start, lr 1e-3": START,
@@ -65,6 +66,8 @@ ROWS: dict[str, list[str]] = {
     "32 full-size maps": [f"{D}.full_size_maps=32"],
     "G width 24": [f"{G}.width=24"],
     "G width 48": [f"{G}.width=48"],
+    "D on unshuffled pixels": UNSHUFFLED,
+    "D on unshuffled pixels, two convolutions": [*UNSHUFFLED, f"+{D}.convolutions=2"],
     "lr constant": ["schedules.lr=null"],
 }
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganctl.networks import dcgan
+from ganctl.networks.conditioning import ProjectionHead
 
 
 class Generator(dcgan.Generator):
@@ -42,3 +43,35 @@ class Discriminator(dcgan.Discriminator):
         at = next(i for i, layer in enumerate(self.layers) if isinstance(layer, nn.Flatten))
         more = [nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*self.layers[:at], *more, *self.layers[at:])
+
+
+class Unshuffled(nn.Module):
+    """No map at full size: pixels 2 × 2 are unshuffled into channels, then `convolutions` of 3 × 3 at half size."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        channels: int,
+        resolution: int,
+        width: int = 32,
+        features: int = 128,
+        full_size_maps: int = 0,
+        convolutions: int = 1,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
+        before = 4 * channels
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.LeakyReLU(0.2)]
+            before = width
+        layers += [nn.Conv2d(width, 2 * width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.LeakyReLU(0.2)]
+        size = resolution // 4
+        self.layers = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(2 * width * size**2, features), nn.LeakyReLU(0.2)
+        )
+        self.head = ProjectionHead(features, num_classes)
+
+    def forward(self, images: Tensor, y: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.layers(images), y)
+        return logits
