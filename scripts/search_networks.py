@@ -46,7 +46,7 @@ class Discriminator(dcgan.Discriminator):
 
 
 class Unshuffled(nn.Module):
-    """No map at full size: pixels 2 × 2 are unshuffled into channels, then `convolutions` of 3 × 3 at half size."""
+    """No map at full size: pixels are unshuffled 2 × 2 into channels, then `convolutions` of 3 × 3 follow."""
 
     def __init__(
         self,
