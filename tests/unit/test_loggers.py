@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gc
 import importlib
 import json
 import logging
-import resource
-import signal
+import os
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,33 +219,36 @@ def test_jsonl_says_that_rows_are_lost(tmp_path: Path, caplog: pytest.LogCapture
     assert "lost rows" in caplog.text
 
 
-@pytest.fixture
-def file_limit() -> Iterator[Callable[[int | None], None]]:
-    """file_limit(bytes) stands for a full disk: no file of this process grows beyond; None ends it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+class SmallDisk:
+    """A file that takes no byte beyond `limit`. (A limit on the process would be one on pytest's output.)"""
 
-    def limit(size: int | None) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft if size is None else size, hard))
+    def __init__(self, logger: JsonlLogger) -> None:
+        self.limit: int | None = None
+        self._file = logger._file
+        logger._file = self  # type: ignore[assignment]
 
-    yield limit
-    limit(None)
-    signal.signal(signal.SIGXFSZ, before)
+    def write(self, data: bytes) -> int:
+        room = len(data) if self.limit is None else self.limit - os.fstat(self._file.fileno()).st_size
+        if room <= 0:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return self._file.write(bytes(data[:room]))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
-def test_rows_wait_for_room_and_keep_their_order(
-    tmp_path: Path, file_limit: Callable[[int | None], None], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rows_wait_for_room_and_keep_their_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="ganctl")
     path = tmp_path / "metrics.jsonl"
-    run_log = RunLog([JsonlLogger(path)], flush_every_steps=1)
+    logger = JsonlLogger(path)
+    disk, run_log = SmallDisk(logger), RunLog([logger], flush_every_steps=1)
     for step in range(1, 11):
         run_log.scalars(row(step), step, step)
-    file_limit(path.stat().st_size + 50)  # room for half a line
+    disk.limit = path.stat().st_size + 50  # room for half a line
     for step in range(11, 21):
         run_log.scalars(row(step), step, step)
     assert [line["step"] for line in read_jsonl_whole(path)] == list(range(1, 11))
-    file_limit(None)
+    disk.limit = None
     for step in range(21, 31):
         run_log.scalars(row(step), step, step)
     assert [line["step"] for line in read_jsonl(path)] == list(range(1, 31))
@@ -264,18 +266,16 @@ def read_jsonl_whole(path: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("in_time", [True, False])
 def test_rows_that_wait_to_the_end_are_written_at_the_end(
-    in_time: bool,
-    tmp_path: Path,
-    file_limit: Callable[[int | None], None],
-    caplog: pytest.LogCaptureFixture,
+    in_time: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "metrics.jsonl"
-    run_log = RunLog([JsonlLogger(path)])
-    file_limit(0)
+    logger = JsonlLogger(path)
+    disk, run_log = SmallDisk(logger), RunLog([logger])
+    disk.limit = 0
     for step in range(1, 41):
         run_log.scalars(row(step), step, step)
     assert path.read_text() == ""
-    file_limit(None if in_time else 0)
+    disk.limit = None if in_time else 0
     with caplog.at_level(logging.WARNING, logger="ganctl"):
         run_log.finish(0)
     assert ("lacks its last rows (File too large)" in caplog.text) != in_time
