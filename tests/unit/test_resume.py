@@ -397,3 +397,14 @@ def test_networks_larger_than_the_weights_are_refused_without_memory(tmp_path: P
     (folder / "config.yaml").write_text(yaml.safe_dump(content["ganctl"]["config"]))
     with pytest.raises(UsageError, match="do not fit"):
         go_on(folder)
+
+
+@pytest.mark.slow
+def test_the_same_wandb_run_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    own = ["logger=wandb", "logger.wandb.mode=offline", "schedules.lr=null"]
+    run(folder, "trainer.max_steps=2", *own)
+    go_on(folder, "trainer.max_steps=3")
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    ids = [path.name.rpartition("-")[2] for path in (folder / "wandb").glob("offline-run-*")]
+    assert ids == [content["ganctl"]["wandb_id"]] * 2
