@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import subprocess
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -108,15 +106,6 @@ def strategy(
     return Ranks(find_unused_parameters=True) if several or num_nodes > 1 or name == "ddp" else "auto"
 
 
-@contextlib.contextmanager
-def _quiet_torch() -> Iterator[None]:
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)  # a line for each rank that is there
-    with warnings.catch_warnings():
-        # of 1 × 1 convolutions, whose strides can be written in two ways
-        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        yield
-
-
 class Ranks(DDPStrategy):
     """DDP, with our launcher."""
 
@@ -153,7 +142,7 @@ class Launcher(_SubprocessScriptLauncher):
         _set_num_threads_if_needed(num_processes=self.num_processes)
         self._works = True
         try:
-            with lost_rank.noticing(FIX, self._death), _quiet_torch():
+            with lost_rank.noticing(FIX, self._death):
                 return function(*args, **kwargs)
         except Exception as error:
             # What is raised on purpose is raised by all ranks: they end by themselves.

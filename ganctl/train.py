@@ -68,8 +68,9 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
     """
     pl.seed_everything(cfg.seed, verbose=False)
     cfg = resolve_precision(cfg)
-    plain = cfg.model_dump() | {"ckpt_path": None}
     resumed = resumed or _resumed(cfg)
+    cfg = cfg.model_copy(update={"ckpt_path": None})  # where it began is no part of what the run is
+    plain = cfg.model_dump()
     changes = resume.changes(resumed.config, plain) if resumed else {}
     state = resumed.state if resumed else None
     dataset = data.load(cfg.data.name, _path(cfg.data.root), cfg.data.val_size, cfg.data.val_seed)
@@ -177,7 +178,7 @@ def _fit(
 
     def describe(gan: GAN) -> dict[str, Any]:
         return snapshot.entry(
-            config=cfg.model_dump() | {"ckpt_path": None},
+            config=cfg.model_dump(),
             facts=dataset.facts,
             latent_dim=cfg.model.latent_dim,
             generator=dict(cfg.model.generator),
