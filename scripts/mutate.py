@@ -107,6 +107,15 @@ def spliced(rng: random.Random, one: bytes, other: bytes) -> bytes:
     return one[:cut] + other[cut:]
 
 
+def damages(form: str) -> dict[str, Mutation]:
+    """What chance does to a file of `Good`, by the name of its field."""
+    return {
+        "bits flipped": lambda rng, good: flipped(rng, getattr(good, form)),
+        "truncated": lambda rng, good: truncated(rng, getattr(good, form)),
+        "bytes lost, zeroed, doubled or noise": lambda rng, good: overwritten(rng, getattr(good, form)),
+    }
+
+
 def members(data: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return {m.filename: archive.read(m) for m in archive.infolist()}

@@ -7,7 +7,7 @@ import random
 import struct
 import zipfile
 
-from mutate import CANARY, Good, Mutation, flipped, members, overwritten, spliced, truncated, zipped
+from mutate import CANARY, Good, Mutation, damages, members, spliced, zipped
 from mutate_claims import hostile_ckpt
 
 
@@ -161,9 +161,7 @@ def zip_trick(rng: random.Random, good: Good) -> bytes:
 
 
 CKPT: dict[str, Mutation] = {
-    "bits flipped": lambda rng, good: flipped(rng, good.ckpt),
-    "truncated": lambda rng, good: truncated(rng, good.ckpt),
-    "bytes lost, zeroed, doubled or noise": lambda rng, good: overwritten(rng, good.ckpt),
+    **damages("ckpt"),
     "two files spliced": lambda rng, good: spliced(rng, good.ckpt, good.other_ckpt),
     "members exchanged": exchanged_members,
     "another file's pickle": another_pickle,

@@ -9,7 +9,7 @@ import struct
 from typing import Any
 
 import torch
-from mutate import Good, Mutation, flipped, overwritten, spliced, truncated
+from mutate import Good, Mutation, damages, spliced
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as to_safetensors
 
@@ -147,9 +147,7 @@ def safetensors_header(rng: random.Random, good: Good) -> bytes:
 
 
 SAFETENSORS: dict[str, Mutation] = {
-    "bits flipped": lambda rng, good: flipped(rng, good.safetensors),
-    "truncated": lambda rng, good: truncated(rng, good.safetensors),
-    "bytes lost, zeroed, doubled or noise": lambda rng, good: overwritten(rng, good.safetensors),
+    **damages("safetensors"),
     "two files spliced": lambda rng, good: spliced(rng, good.safetensors, good.other_safetensors),
     "another header": safetensors_header,
     "a lie about the generator": hostile_safetensors,

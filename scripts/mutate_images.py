@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from mutate import CANARY, Good, Mutation, flipped, members, overwritten, truncated, zipped
+from mutate import CANARY, Good, Mutation, damages, members, zipped
 
 
 def npz_array(rng: random.Random, good: Good) -> bytes:
@@ -106,16 +106,12 @@ def png_chunk(rng: random.Random, good: Good) -> bytes:
 
 
 NPZ: dict[str, Mutation] = {
-    "bits flipped": lambda rng, good: flipped(rng, good.npz),
-    "truncated": lambda rng, good: truncated(rng, good.npz),
-    "bytes lost, zeroed, doubled or noise": lambda rng, good: overwritten(rng, good.npz),
+    **damages("npz"),
     "another array": npz_array,
     "a bomb": npz_bomb,
 }
 
 PNG: dict[str, Mutation] = {
-    "bits flipped": lambda rng, good: flipped(rng, good.png),
-    "truncated": lambda rng, good: truncated(rng, good.png),
-    "bytes lost, zeroed, doubled or noise": lambda rng, good: overwritten(rng, good.png),
+    **damages("png"),
     "another chunk": png_chunk,
 }

@@ -191,32 +191,29 @@ def test_the_others_end_with_rank_0_and_say_so(start: Callable[..., Any], tmp_pa
     assert fix.startswith("Try:   ganctl resume")
 
 
+@pytest.fixture
+def failing(command: Callable[..., Any], tmp_path: Path, networks: dict[str, str]) -> Callable[..., Any]:
+    """failing(NAME="1"): a training of two ranks whose networks do what the environment says."""
+
+    def run(**how: str) -> Any:
+        target = "model.generator._target_=counted.Generator"
+        return command(*TRAIN, "trainer=ddp_cpu", target, cwd=tmp_path, env=networks | how)
+
+    return run
+
+
 def test_rank_0_does_not_wait_for_one_that_died_before_they_met(
-    command: Callable[..., Any], tmp_path: Path, networks: dict[str, str]
+    failing: Callable[..., Any], tmp_path: Path
 ) -> None:
     """No connection tells it."""
-    done = command(
-        *TRAIN,
-        "trainer=ddp_cpu",
-        "model.generator._target_=counted.Generator",
-        cwd=tmp_path,
-        env=networks | {"NEVER_THERE": "1"},
-    )
+    done = failing(NEVER_THERE="1")
     assert done.returncode == 1
     assert "Error: rank 1 was killed by SIGABRT\nTry:   ganctl resume" in done.stderr
     assert not any((tmp_path / "seen").iterdir())
 
 
-def test_rank_0_says_why_another_failed(
-    command: Callable[..., Any], tmp_path: Path, networks: dict[str, str]
-) -> None:
-    done = command(
-        *TRAIN,
-        "trainer=ddp_cpu",
-        "model.generator._target_=counted.Generator",
-        cwd=tmp_path,
-        env=networks | {"FAILING_RANK": "1"},
-    )
+def test_rank_0_says_why_another_failed(failing: Callable[..., Any]) -> None:
+    done = failing(FAILING_RANK="1")
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if "room" in line or "Traceback" in line] == [
         "Error: rank 1: MemoryError: no room for the fourth batch"

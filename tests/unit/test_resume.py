@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from compare_runs import files, row_differences, rows_of
 from torch import Tensor
 
 from ganctl import config, resume
@@ -69,22 +69,13 @@ def state(folder: Path, name: str = "last.ckpt") -> dict[str, Tensor]:
     return kept | {"steps": torch.tensor([content["ganctl"]["steps"], content["ganctl"]["nimg"]])}
 
 
-def rows(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "train/images_per_s"} for line in lines]
-
-
-def files(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
-
-
 def assert_same(folder: Path, other: Path) -> None:
     for name in ("last.ckpt", "best.ckpt"):
         mine, theirs = state(folder, name), state(other, name)
         assert mine.keys() == theirs.keys()
         differing = [key for key in mine if not torch.equal(mine[key], theirs[key])]
         assert differing == [], name
-    assert rows(folder) == rows(other)
+    assert row_differences(rows_of(folder), rows_of(other)) == []
     assert files(folder) == files(other)
 
 
@@ -142,7 +133,7 @@ def test_a_stopped_run_goes_on_exactly(
     assert signal.getsignal(signum) == before
     # the step was finished, and nothing after it was begun
     assert state(tmp_path / "run")["steps"].tolist() == [step, 200 * step]
-    assert rows(tmp_path / "run")[-1]["step"] == step
+    assert rows_of(tmp_path / "run")[-1]["step"] == step
 
     assert go_on(tmp_path / "run").nimg == 3 * PER_EPOCH * 200
     assert_same(tmp_path / "run", whole)
@@ -288,10 +279,10 @@ def test_a_finished_run_is_finished_again_and_no_more(whole: Path, tmp_path: Pat
 def test_what_would_make_it_another_run_is_refused(change: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(folder, "trainer.max_steps=1")
-    before = (folder / "config.yaml").read_text(), rows(folder)
+    before = (folder / "config.yaml").read_text(), rows_of(folder)
     with pytest.raises(UsageError, match=change.split("=")[0]):
         go_on(folder, change)
-    assert ((folder / "config.yaml").read_text(), rows(folder)) == before
+    assert ((folder / "config.yaml").read_text(), rows_of(folder)) == before
 
 
 @pytest.mark.parametrize(
@@ -382,7 +373,7 @@ def test_a_strangers_checkpoint_says_neither_where_to_write_nor_whom_to_tell(
     assert result.run.path.parent == Path("runs/quick")
     assert state(result.run.path)["steps"][0] == 3
     # its rows begin where it goes on
-    assert [row["step"] for row in rows(result.run.path) if "train/d_loss" in row] == [3]
+    assert [row["step"] for row in rows_of(result.run.path) if "train/d_loss" in row] == [3]
 
 
 @pytest.mark.slow

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from two_processes import started_together
 
 from ganctl import runs
 from ganctl.errors import UsageError
@@ -38,23 +37,7 @@ def test_two_processes_in_the_same_second_never_share_a_folder(tmp_path: Path) -
         "print('ready', flush=True); sys.stdin.readline()\n"
         f"for _ in range(100): print(runs.create(Path({str(tmp_path)!r}), 'a').path)"
     )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(runs.__file__).parents[1])},
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+    processes = started_together(code)
     made = [set(process.communicate()[0].split()) for process in processes]
     assert [len(folders) for folders in made] == [100, 100]
     assert not made[0] & made[1]

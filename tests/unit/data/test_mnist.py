@@ -7,8 +7,6 @@ import hashlib
 import os
 import pickle
 import struct
-import subprocess
-import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets
+from two_processes import started_together
 
 from ganctl.data import mnist
 from ganctl.data.idx import AlteredError, IdxFile, decode_pickle, read_checked
@@ -397,24 +396,7 @@ def test_two_processes_fetch_once(tmp_path: Path, serve: Callable[[Path], tuple[
     address, asked = serve(write(tmp_path / "good", arrays))
     spec = spec_of(arrays)
     files = [(file.name, file.md5, file.shape) for file in spec.files]
-    env = {**os.environ, "PYTHONPATH": str(Path(mnist.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _PROCESS, address, repr(files)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=env,
-        )
-        for _ in range(2)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+    processes = started_together(_PROCESS, address, repr(files))
     expected = [
         int(arrays["train-images-idx3-ubyte"].astype(int).sum()),
         int(arrays["t10k-labels-idx1-ubyte"].sum()),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from two_processes import started_together
 
 from ganctl.errors import GanctlError, UsageError
 from ganctl.metrics import cache
@@ -303,23 +302,7 @@ def test_two_processes_may_write_the_same_entry() -> None:
         "    assert key == {'n': i % 3} and torch.equal(back.features, x)\n"
         "print('done')\n"
     )
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in both:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+    both = started_together(program)
     for process in both:
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "done\n", "")
