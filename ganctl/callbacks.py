@@ -71,7 +71,7 @@ class ProgressBar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
         assert isinstance(gan, GAN)
         self._bar = progress.bar(
-            self.total_steps, "step", initial=gan.steps, disable=not trainer.is_global_zero, leave=True
+            self.total_steps, "step", initial=gan.steps, hidden=not trainer.is_global_zero, leave=True
         )
 
     def on_train_batch_end(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,8 +153,8 @@ def compare(reports: Mapping[str, ReportFile], force: bool = False) -> Compariso
     return Comparison(names, rows, tuple(conflicts), tuple(notices))
 
 
-def compare_files(paths: Sequence[Path], force: bool = False, as_json: bool = False) -> str:
-    """What `ganctl compare` prints.
+def compare_files(paths: Sequence[Path], force: bool = False) -> Comparison:
+    """`compare` of report files, each named by its stem, or by its path where two stems are equal.
 
     Raises:
         UsageError: a file is no report, or as `compare`.
@@ -165,8 +164,7 @@ def compare_files(paths: Sequence[Path], force: bool = False, as_json: bool = Fa
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"{twice} is given twice", "give different reports")
-    comparison = compare({n: read_report(p) for n, p in zip(names, paths, strict=True)}, force)
-    return json.dumps(comparison.to_dict(), indent=2, allow_nan=False) if as_json else comparison.table()
+    return compare({n: read_report(p) for n, p in zip(names, paths, strict=True)}, force)
 
 
 def _shared(a: ReportFile, b: ReportFile) -> list[str]:

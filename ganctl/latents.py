@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ganctl.errors import UsageError
+
 MAX_SEED = 2**32 - 1  # torch's CPU generator ignores higher bits
 
 
@@ -28,6 +30,17 @@ def from_seeds(seeds: Sequence[int], latent_dim: int) -> Tensor:
     for row, seed in zip(z, seeds, strict=True):
         row.copy_(torch.randn(latent_dim, generator=generator.manual_seed(seed)))
     return z
+
+
+def require_seeds(first: int, count: int) -> None:
+    """
+    Raises:
+        UsageError: not all of first, …, first + count - 1 are seeds.
+    """
+    if first + count - 1 > MAX_SEED:
+        raise UsageError(
+            f"seeds from {first} to {first + count - 1} are too large", f"seeds go up to {MAX_SEED}"
+        )
 
 
 def step_seed(seed: int, step: int, rank: int, attempt: int = 0) -> int:

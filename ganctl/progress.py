@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -10,13 +11,14 @@ from tqdm import tqdm
 from ganctl.errors import printable
 
 
-def bar(total: int, unit: str, desc: str | None = None, **options: Any) -> tqdm:
-    """A bar over `total` units that keeps quiet for work of less than two seconds.
+def bar(total: int, unit: str, desc: str | None = None, *, hidden: bool = False, **options: Any) -> tqdm:
+    """A bar over `total` units that keeps quiet for work of less than two seconds, and with `--quiet`.
 
     Args:
         options: further arguments of tqdm.
     """
     settings: dict[str, Any] = {"delay": 2, "dynamic_ncols": True, "leave": False}
     settings["mininterval"] = 0.2 if sys.stderr.isatty() else 30.0
+    settings["disable"] = hidden or not logging.getLogger("ganctl").isEnabledFor(logging.INFO)
     shown = None if desc is None else printable(desc)
     return tqdm(total=total, unit=unit, desc=shown, **(settings | options))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import json
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,35 +29,92 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
-def verb(function: Callable[..., None]) -> Callable[..., None]:
-    """Turns errors into two lines on stderr and an exit code."""
+_Function = Callable[..., None]
 
-    @functools.wraps(function)
-    def run(*args: Any, debug: bool = False, **kwargs: Any) -> None:
-        job = ranks.Job()
-        try:
-            job = ranks.current()
-            with ranks.quiet(job.rank > 0):
-                _configure_logging()
-                function(*args, debug=debug, **kwargs)
-        except (typer.Exit, typer.Abort):  # a verb's own way to end, not a failure
+# What every verb takes besides its own options.
+_EVERYWHERE = {
+    "as_json": typer.Option("--json", help="Print the result as one JSON document."),
+    "quiet": typer.Option("--quiet", "-q", help="No notices, no progress: results, warnings and errors."),
+    "verbose": typer.Option("--verbose", "-v", help="Say more of what is done."),
+    "debug": typer.Option("--debug", help="Show the traceback of a failure."),
+}
+
+_as_json = False
+
+
+def verb(*examples: str) -> Callable[[_Function], _Function]:
+    """Makes a function a verb: `--json`, `--quiet`, `--verbose` and `--debug` join its options, errors
+    become two lines on stderr and an exit code.
+
+    Args:
+        examples: two or three, for the end of its help.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        own = inspect.signature(function, eval_str=True)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        added = [
+            inspect.Parameter(name, kind, default=False, annotation=Annotated[bool, option])
+            for name, option in _EVERYWHERE.items()
+        ]
+
+        @functools.wraps(function)
+        def run(
+            *args: Any,
+            as_json: bool = False,
+            quiet: bool = False,
+            verbose: bool = False,
+            debug: bool = False,
+            **kwargs: Any,
+        ) -> None:
+            global _as_json
+            _as_json = as_json
+            level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+            with _exit_code(debug) as job, ranks.quiet(job.rank > 0):
+                _configure_logging(level)
+                function(*args, **kwargs)
+
+        together = own.replace(parameters=[*own.parameters.values(), *added])
+        run.__signature__ = together  # type: ignore[attr-defined]
+        run.__annotations__ = {name: p.annotation for name, p in together.parameters.items()}
+        run.examples = examples  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+@contextmanager
+def _exit_code(debug: bool) -> Iterator[ranks.Job]:
+    job = ranks.Job()
+    try:
+        job = ranks.current()
+        yield job
+    except (typer.Exit, typer.Abort):  # a verb's own way to end, not a failure
+        raise
+    except GanctlError as error:
+        if debug:
             raise
-        except GanctlError as error:
-            if debug:
-                raise
-            _complain(error, job)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except Exception as error:
-            if debug:
-                raise
-            first = (str(error).strip() or "no message").splitlines()[0]
-            fix = "run it again with --debug to see the traceback"
-            _complain(GanctlError(f"{type(error).__name__}: {first}", fix), job)
-            raise typer.Exit(1) from None
+        _complain(error, job)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        first = (str(error).strip() or "no message").splitlines()[0]
+        fix = "run it again with --debug to see the traceback"
+        _complain(GanctlError(f"{type(error).__name__}: {first}", fix), job)
+        raise typer.Exit(1) from None
 
-    return run
+
+def wants_json() -> bool:
+    """Whether `--json` was given: nothing but `result` may then print on stdout."""
+    return _as_json
+
+
+def result(text: str, data: Any) -> None:
+    """What a verb was called for, on stdout: `text` for people, or `data` as JSON with `--json`."""
+    show(json.dumps(data, indent=2, allow_nan=False) if _as_json else text)
 
 
 def metric_rows(metrics: dict[str, Metric]) -> str:
@@ -141,11 +201,11 @@ def open_checkpoint(ckpt: str | None) -> tuple[Path, Snapshot]:
     return path, snapshot
 
 
-def _configure_logging() -> None:
+def _configure_logging(level: int) -> None:
     """What the program has to say, one plain line each on stderr."""
     logging.raiseExceptions = False  # a log that cannot be written (disk full) costs itself, no traceback
     logger = logging.getLogger("ganctl")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     logger.propagate = False
     if not logger.handlers:
         handler = logging.StreamHandler()
@@ -164,8 +224,9 @@ def show(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A notice of one line, that may hold names from files. On stderr."""
-    typer.echo(printable(text), err=True)
+    """A notice of one line, that may hold names from files. On stderr, unless `--quiet` was given."""
+    if logging.getLogger("ganctl").isEnabledFor(logging.INFO):
+        typer.echo(printable(text), err=True)
 
 
 def _complain(error: GanctlError, job: ranks.Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -9,10 +10,20 @@ import sys
 
 import pytest
 
+from ganctl import cli
+
 # Not pydantic: newer Typers import it themselves, an empty app's help included.
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "wandb")
 HEAVY += ("numpy", "PIL", "matplotlib", "torchmetrics", "tqdm")
-VERBS = (("train",), ("sample",), ("eval",), ("compare",), ("data", "fetch"))
+
+VERBS = {
+    (name, *rest): verb
+    for name, entry in cli.VERBS.items()
+    for rest, verb in (
+        [((), entry)] if isinstance(entry, cli.Verb) else [((sub,), v) for sub, v in entry.verbs.items()]
+    )
+}
+GROUPS = [(name,) for name, entry in cli.VERBS.items() if isinstance(entry, cli.Group)]
 
 # Calls the app in a fresh interpreter and says on stderr what that imported.
 PROBE = f"""
@@ -37,7 +48,7 @@ def ask(*args: str) -> tuple[str, int, list[str]]:
     return done.stdout, said["code"], said["loaded"]
 
 
-@pytest.mark.parametrize("verb", [(), ("data",), *VERBS], ids=lambda verb: " ".join(verb) or "ganctl")
+@pytest.mark.parametrize("verb", [(), *GROUPS, *VERBS], ids=lambda verb: " ".join(verb) or "ganctl")
 def test_help_imports_nothing_heavy_and_ends_with_examples(verb: tuple[str, ...]) -> None:
     text, code, loaded = ask(*verb, "--help")
     assert code == 0
@@ -47,13 +58,44 @@ def test_help_imports_nothing_heavy_and_ends_with_examples(verb: tuple[str, ...]
     assert title == "Examples:"
     assert 2 <= len(examples) <= 3
     for example in examples:
-        assert example.startswith(" ".join(("ganctl", *verb)) + " ")
+        assert f"{example} ".startswith(" ".join(("ganctl", *verb)) + " ")
 
 
 def test_help_names_every_verb() -> None:
     text = ask("--help")[0]
+    assert {("train",), ("eval",), ("data", "fetch")} <= set(VERBS)
     for verb in VERBS:
         assert re.search(rf"^  {verb[0]} ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_a_list_of_verbs_says_what_their_own_help_begins_with(verb: tuple[str, ...]) -> None:
+    module, _, name = VERBS[verb].at.partition(":")
+    docstring = getattr(importlib.import_module(f"ganctl.commands.{module}"), name).__doc__
+    assert docstring.startswith(VERBS[verb].help.rstrip("."))
+
+
+def test_a_list_of_verbs_does_not_import_them() -> None:
+    code = """
+import sys
+from ganctl.cli import main
+sys.argv[1:] = ["--help"]
+try:
+    main()
+finally:
+    print([module for module in sys.modules if module.startswith("ganctl.commands.")])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_has_the_common_options(verb: tuple[str, ...]) -> None:
+    text = ask(*verb, "--help")[0]
+    for option in ("--json", "--quiet", "--verbose", "--debug"):
+        assert re.search(rf"(?<!\S){option}\b", text)
 
 
 def test_version_imports_nothing_heavy() -> None:

@@ -43,8 +43,8 @@ def test_printable_is_one_line_without_commands() -> None:
 
 
 def test_nothing_that_is_printed_commands_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    @terminal.verb
-    def fail(debug: bool = False) -> None:
+    @terminal.verb()
+    def fail() -> None:
         terminal.note(HOSTILE)
         terminal.show(f"one {HOSTILE}\ntwo")
         logging.getLogger("ganctl").warning("warned of %s", HOSTILE)

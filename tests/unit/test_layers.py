@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "ganctl"
 TIERS = (
     ("__main__",),
     ("cli",),
+    ("commands",),
     ("terminal",),
     ("train", "sample", "evaluate", "compare"),
     ("scoring",),

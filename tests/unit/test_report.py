@@ -250,14 +250,14 @@ def test_the_table_has_a_row_a_metric_and_a_column_a_report() -> None:
 
 def test_the_json_form_says_the_same(tmp_path: Path) -> None:
     paths = [write(tmp_path / "a.json", CONTENT), write(tmp_path / "b.json", changed((FID, "value", 9.5)))]
-    read = json.loads(compare_files(paths, as_json=True))
+    read = compare_files(paths).to_dict()
     assert read["reports"] == ["a", "b"]
     assert read["comparable"] is True
     first, second = read["metrics"]["fid"]
     assert (first["value"], first["std"], first["repeats"], first["floor"]) == (7.0, 0.3, 3, 1.5)
     assert (first["difference"], first["verdict"]) == (None, None)
     assert (second["difference"], second["verdict"]) == (2.5, "higher")
-    assert compare_files(paths).startswith("metric")
+    assert compare_files(paths).table().startswith("metric")
 
 
 EXTRACTOR = ("protocol", "extractors", "inception")
@@ -359,7 +359,7 @@ def test_too_little_to_compare_is_refused(tmp_path: Path) -> None:
         compare_files([a, a])
     b.parent.mkdir()
     write(b, CONTENT)
-    assert str(b) in compare_files([a, b])
+    assert str(b) in compare_files([a, b]).table()
     nothing = changed((("metrics",), "fid", None), (("metrics",), "digit_is", None))
     with pytest.raises(UsageError, match="no metric in common"):
         compare_files([a, write(tmp_path / "c.json", nothing)])

@@ -1,0 +1,25 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Ckpt = Annotated[
+    str | None,
+    typer.Option(
+        "--ckpt",
+        "--network",
+        metavar="FILE",
+        help="A checkpoint (.ckpt or .safetensors), a run folder, or last.ckpt / best.ckpt of the newest "
+        "run; by default its last.ckpt, or the bundled MNIST generator where there is no run.",
+    ),
+]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="Import network classes from outside ganctl that FILE names; run TorchScript."
+    ),
+]

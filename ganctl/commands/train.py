@@ -1,0 +1,79 @@
+"""`train` and `resume`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganctl.commands.options import TrustCode
+from ganctl.terminal import note, result, verb
+
+if TYPE_CHECKING:
+    from ganctl.train import RunResult
+
+
+@verb(
+    "ganctl train +experiment=quick",
+    "ganctl train experiment=dcgan model.lr=1e-4 trainer.max_epochs=20",
+    "ganctl train data=fashion model=mlp loss=hinge trainer=ddp",
+)
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OVERRIDES]...", help="Hydra overrides: group=name or key=value."),
+    ] = None,
+) -> None:
+    """Train a conditional GAN; the run folder explains itself."""
+    from ganctl import config
+
+    cfg = config.compose(overrides or [])
+    from ganctl.train import train as run_training
+
+    _print_run(run_training(cfg))
+
+
+@verb(
+    "ganctl resume",
+    "ganctl resume runs/dcgan/2026-01-31_12-00-00 trainer.max_epochs=40",
+    "ganctl resume runs/dcgan/2026-01-31_12-00-00/checkpoints/best.ckpt",
+)
+def resume(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|CKPT]", help="A run folder or a checkpoint of it; by default the newest run."
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OVERRIDES]...", help="key=value, as in trainer.max_epochs=40."),
+    ] = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Go on with a run, exactly where it was, in the same folder and the same W&B run."""
+    from ganctl import config
+    from ganctl import resume as resuming
+
+    changes = list(overrides or [])
+    if run is not None and "=" in run and not os.path.exists(run):
+        changes.insert(0, run)
+        run = None
+    found = resuming.find(run)
+    cfg = config.changed(found.config, changes)
+    from ganctl.train import train as run_training
+
+    _print_run(run_training(cfg, found, trust_code=trust_code))
+
+
+def _print_run(done: RunResult | None) -> None:
+    if done is None:  # rank 0 alone speaks
+        return
+    folder, checkpoint = done.run.path, done.run.checkpoint("last.ckpt")
+    lines = [f"run          {folder}", f"checkpoint   {checkpoint}", f"images seen  {done.nimg}"]
+    lines += [f"{name:<20} {value:.4g}" for name, value in done.scores.items()]
+    data = {"run": str(folder), "checkpoint": str(checkpoint), "nimg": done.nimg, "scores": done.scores}
+    result("\n".join(lines), data)
+    label = " --label 0" if done.labelled else ""
+    note(f"next         ganctl sample --ckpt {folder}{label} --n 64")
