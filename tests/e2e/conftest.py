@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import random
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -79,21 +83,64 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
 
 
 @pytest.fixture(scope="session")
-def several(command: Command) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
-    """several("sample", …, envs=[{…}, {…}]) runs one command for each environment, all at once; they find
-    each other at a free port."""
+def several(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+    """several("sample", …, envs=[{…}, {…}], cwd=folder) runs one command for each environment, all at once;
+    they find each other at a free port.
 
-    def run(*args: str, envs: list[dict[str, str]], **kwargs: Any) -> list[subprocess.CompletedProcess[str]]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        with ThreadPoolExecutor(len(envs)) as pool:
-            # The second two are torchrun's options.
-            names = ("MASTER_ADDR", "MASTER_PORT", "PET_MASTER_ADDR", "PET_MASTER_PORT")
-            meet = dict(zip(names, ["127.0.0.1", port] * 2, strict=True))
-            return list(pool.map(lambda env: command(*args, env=meet | env, **kwargs), envs))
+    Where one fails the others have half a minute; what is still there then says where it is and is ended.
+    """
+    home = tmp_path_factory.mktemp("several")
+
+    def run(
+        *args: str, envs: list[dict[str, str]], cwd: Path, program: list[str] | None = None
+    ) -> list[subprocess.CompletedProcess[str]]:
+        port = _free_port()
+        # The second two are torchrun's options.
+        names = ("MASTER_ADDR", "MASTER_PORT", "PET_MASTER_ADDR", "PET_MASTER_PORT")
+        meet = dict(zip(names, ["127.0.0.1", port] * 2, strict=True)) | {"PYTHONFAULTHANDLER": "1"}
+        arguments = [*(program or [str(GANCTL)]), *args]
+        folder = Path(tempfile.mkdtemp(dir=home))
+        streams = [(folder / f"{i}.stdout", folder / f"{i}.stderr") for i in range(len(envs))]
+        processes = []
+        for env, (out, err) in zip(envs, streams, strict=True):
+            with out.open("wb") as stdout, err.open("wb") as stderr:
+                processes.append(
+                    subprocess.Popen(
+                        arguments,
+                        cwd=cwd,
+                        env=environment(home) | meet | env,
+                        stdin=subprocess.DEVNULL,
+                        stdout=stdout,
+                        stderr=stderr,
+                        start_new_session=True,
+                    )
+                )
+        until = time.monotonic() + 240
+        while any(p.poll() is None for p in processes) and time.monotonic() < until:
+            if any(p.poll() for p in processes):
+                until = min(until, time.monotonic() + 30)
+            time.sleep(0.1)
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGABRT)
+                process.wait()
+        return [
+            subprocess.CompletedProcess(arguments, p.returncode, out.read_text(), err.read_text())
+            for p, (out, err) in zip(processes, streams, strict=True)
+        ]
 
     return run
+
+
+def _free_port() -> str:
+    """Below those that the system gives to connections: none of them takes it before it is used."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return str(port)
+    raise RuntimeError("no free port")
 
 
 @pytest.fixture(scope="session")
