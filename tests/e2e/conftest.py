@@ -39,6 +39,11 @@ def environment(home: Path) -> dict[str, str]:
     return kept | own | {f"WANDB_{name}_DIR": str(home / "wandb") for name in ("CACHE", "DATA", "CONFIG")}
 
 
+@pytest.fixture(scope="session")
+def users_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return environment(tmp_path_factory.mktemp("user"))
+
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -100,6 +105,8 @@ def several(
         # The second two are torchrun's options.
         names = ("MASTER_ADDR", "MASTER_PORT", "PET_MASTER_ADDR", "PET_MASTER_PORT")
         meet = dict(zip(names, ["127.0.0.1", port] * 2, strict=True)) | {"PYTHONFAULTHANDLER": "1"}
+        # torchrun on the second node may see that on the first end before it, and warn of it
+        meet["TORCH_CPP_LOG_LEVEL"] = "ERROR"
         arguments = [*(program or [str(GANCTL)]), *args]
         folder = Path(tempfile.mkdtemp(dir=home))
         streams = [(folder / f"{i}.stdout", folder / f"{i}.stderr") for i in range(len(envs))]

@@ -118,7 +118,11 @@ def test_two_ranks_are_one_training(
     assert [row["images_seen"] for row in rows if "train/d_loss" in row] == [64, 128]
     assert done[0].stdout.count("images seen  128") == 1
     assert done[0].stderr.count("run folder") == 1
-    assert [(each.stdout, each.stderr) for each in done[1:]] == [("", "")] * (len(done) - 1)
+    for other in done[1:]:
+        # torchrun on the second node complains where that on the first ends before it.
+        assert other.stdout == ""
+        assert not any(word in other.stderr for word in ("run folder", "images seen", "Try:")), other.stderr
+        assert program or other.stderr == ""
 
     found = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for name, tensor in found.items():
