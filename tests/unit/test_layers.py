@@ -15,7 +15,7 @@ TIERS = (
     ("cli",),
     ("commands",),
     ("terminal",),
-    ("train", "sample", "evaluate", "compare"),
+    ("train", "sample", "evaluate", "compare", "export"),
     ("scoring",),
     ("sides",),
     (
@@ -34,8 +34,9 @@ TIERS = (
         "report",
         "launch",
         "watchdog",
+        "export_formats",
     ),
-    ("networks", "data", "metrics", "generate", "inputs"),
+    ("networks", "data", "metrics", "generate", "inputs", "recipe"),
     (
         "losses",
         "ema",
