@@ -15,7 +15,7 @@ TIERS = (
     ("cli",),
     ("commands",),
     ("terminal",),
-    ("train", "sample", "evaluate", "compare", "export"),
+    ("train", "sample", "evaluate", "compare", "export", "hub"),
     ("scoring",),
     ("sides",),
     (
@@ -35,6 +35,7 @@ TIERS = (
         "launch",
         "watchdog",
         "export_formats",
+        "model_card",
     ),
     ("networks", "data", "metrics", "generate", "inputs", "recipe"),
     (
