@@ -1,4 +1,4 @@
-"""A generator to and from the Hugging Face Hub: weights, card, report, picture; nothing of its training."""
+"""A release of a generator to and from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -6,44 +6,25 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-import torch
 from tqdm import tqdm
 
-from ganctl import atomic, checkpoint, images, model_card, progress, recipe, runs
-from ganctl import sample as sampling
+from ganctl import atomic, checkpoint, model_card, progress, release
 from ganctl.errors import GanctlError, UsageError
-from ganctl.report import ReportFile, read_report
+from ganctl.hub_client import Client, connect, explained
+from ganctl.release import CARD, WEIGHTS
 from ganctl.snapshot import Snapshot
 
 log = logging.getLogger("ganctl")
 
-WEIGHTS, CARD, REPORT, PICTURE = "model.safetensors", "README.md", "eval.json", "samples.png"
 MAX_BYTES = {WEIGHTS: 2 << 30, CARD: 1 << 20}  # of what is pulled
 
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
-
-
-class Client(Protocol):
-    """What is used of `huggingface_hub.HfApi`."""
-
-    def model_info(
-        self, repo_id: str, *, revision: str | None = None, files_metadata: bool = False
-    ) -> Any: ...
-    def create_repo(self, repo_id: str, *, private: bool | None = None) -> Any: ...
-    def upload_folder(
-        self, *, repo_id: str, folder_path: Path, commit_message: str, delete_patterns: list[str]
-    ) -> Any: ...
-    def hf_hub_download(
-        self, repo_id: str, filename: str, *, revision: str, local_dir: Path, tqdm_class: type[tqdm]
-    ) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -75,30 +56,6 @@ def find(text: str) -> Repo | Path:
     raise UsageError(
         f"{text!r:.200} is no repository", "write user/name, or ./folder for a folder of this machine"
     )
-
-
-def connect(*, to_write: bool = False) -> Client:
-    """The client, with the login of `hf auth login` or `HF_TOKEN`, which is nobody's business but its own.
-
-    Raises:
-        UsageError: it is not installed; or nobody is logged in, which writing takes.
-    """
-    try:
-        import huggingface_hub
-        from huggingface_hub.utils import disable_progress_bars
-        from huggingface_hub.utils import logging as its_logging
-    except ImportError:
-        raise UsageError(
-            "the Hugging Face Hub needs the package huggingface_hub", "pip install 'ganctl[hub]'"
-        ) from None
-    its_logging.set_verbosity_error()
-    if not log.isEnabledFor(logging.INFO):
-        disable_progress_bars()
-    with _explained("the Hub"):
-        if to_write and huggingface_hub.get_token() is None:
-            raise UsageError("nobody is logged in to the Hugging Face Hub", "hf auth login, or set HF_TOKEN")
-    client: Client = huggingface_hub.HfApi(library_name="ganctl")
-    return client
 
 
 def push(
@@ -136,17 +93,16 @@ def push(
         client = client or connect(to_write=True)
     with tempfile.TemporaryDirectory() as staging:
         folder = Path(staging)
-        _write_all(folder, ckpt, snapshot, license_name, trust_code)
-        written = {file.name for file in folder.iterdir()}
-        stale = [name for name in (WEIGHTS, CARD, REPORT, PICTURE) if name not in written]
+        written = release.write(folder, ckpt, snapshot, license_name, trust_code)
+        stale = [name for name in release.FILES if name not in written]
         if isinstance(target, Path):
-            for name in sorted(written):
+            for name in written:
                 _copy(folder / name, target / name)
             for name in stale:
                 (target / name).unlink(missing_ok=True)
             return str(target)
         assert client is not None
-        with _explained(target.name):
+        with explained(target.name):
             _make_ready(client, target.name, private, force)
             done = client.upload_folder(
                 repo_id=target.name,
@@ -175,7 +131,7 @@ def pull(
         atomic.require_absent(folder / name, force)
     client = client or connect()
     with tempfile.TemporaryDirectory() as staging:
-        with _explained(str(repo)):
+        with explained(str(repo)):
             info = client.model_info(repo.name, revision=repo.revision, files_metadata=True)
             sizes = {file.rfilename: file.size for file in info.siblings or ()}
             if WEIGHTS not in sizes:
@@ -197,52 +153,6 @@ def pull(
         if CARD in pulled:
             _copy(pulled[CARD], folder / CARD)
     return folder / WEIGHTS, snapshot, str(info.sha)
-
-
-def _write_all(
-    folder: Path, ckpt: Path, snapshot: Snapshot, license_name: str | None, trust_code: bool
-) -> None:
-    """The files of a repository."""
-    G = snapshot.build(trust_code=trust_code)
-    report = _report_of(ckpt, snapshot)
-    public = replace(snapshot, config=recipe.effective(snapshot.config), wandb_id=None)
-    checkpoint.write(folder / WEIGHTS, public)
-    picture = snapshot.facts.channels in (1, 3)
-    if picture:
-        _draw(snapshot, trust_code, folder / PICTURE)
-    if report is not None:
-        (folder / REPORT).write_text(report.model_dump_json(by_alias=True, exclude_none=True, indent=2))
-    card = model_card.card(public, G, report, license_name, picture)
-    (folder / CARD).write_text(card, encoding="utf-8")
-
-
-def _report_of(ckpt: Path, snapshot: Snapshot) -> ReportFile | None:
-    """The report that `ganctl eval` has left beside the checkpoint, if it is of these weights."""
-    path = runs.outputs_of(ckpt, ".eval.json")
-    if not path.is_file():
-        log.info("no scores: ganctl eval --ckpt %s makes %s", ckpt, path)
-        return None
-    report = read_report(path)
-    if report.protocol.checkpoint != snapshot.digest:
-        log.warning("%s is of other weights and is left out", path)
-        return None
-    return report
-
-
-def _draw(snapshot: Snapshot, trust_code: bool, path: Path) -> None:
-    """A column of eight for each label, of twelve labels at most; a square without labels."""
-    facts = snapshot.facts
-    scale = max(1, 56 // facts.resolution)
-    labels = [i * facts.num_classes // 12 for i in range(12)] if facts.num_classes > 12 else None
-    labels = labels or list(range(facts.num_classes)) or [0]
-    seeds = range(8 if facts.num_classes else 64)
-    pixels = sampling.sample(snapshot, labels, seeds, torch.device("cpu"), trust_code=trust_code)
-    if facts.num_classes:
-        by_seed = pixels.unflatten(0, (len(labels), len(seeds))).transpose(0, 1).flatten(0, 1)
-        picture = images.class_grid(by_seed, [facts.label_names[y] for y in labels], scale)
-    else:
-        picture = images.enlarged_grid(pixels, 8, scale)
-    images.save_png(picture, path, sampling.provenance(snapshot, labels, seeds))
 
 
 def _require_free(folder: Path, force: bool) -> None:
@@ -305,42 +215,3 @@ def _download(client: Client, repo: Repo, name: str, size: Any, staging: Path) -
 def _copy(file: Path, target: Path) -> None:
     content = file.read_bytes()
     atomic.write_output(target, lambda out: out.write(content))
-
-
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """The client's errors in a line of ours: theirs are long, and quote addresses."""
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except GanctlError:
-        raise
-    except errors.LocalTokenNotFoundError as error:
-        raise UsageError(
-            "nobody is logged in to the Hugging Face Hub", "hf auth login, or set HF_TOKEN"
-        ) from error
-    except errors.OfflineModeIsEnabled as error:
-        raise UsageError("HF_HUB_OFFLINE forbids the network", "unset it") from error
-    except errors.RevisionNotFoundError as error:
-        raise UsageError(
-            f"there is no {name}", "look at the branches, tags and commits on the Hub"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise UsageError(
-            f"there is no repository {name} that you may see",
-            "check the name; hf auth login for a private one",
-        ) from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise UsageError(
-                f"the Hub does not let you do this to {name} ({status})",
-                "hf auth login with a token that may write there",
-            ) from error
-        raise GanctlError(f"the Hub answered {status} for {name}", "try again later") from error
-    except Exception as error:  # of its HTTP library, whose words can quote the token; or of the disk
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise GanctlError(
-            f"cannot reach the Hugging Face Hub: {reason}", "check the network and try again"
-        ) from error

@@ -72,11 +72,11 @@ def pull(
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
     """Download a generator from the Hugging Face Hub, and verify it before it is there."""
-    from ganctl import hub
+    from ganctl import hub, release
 
     source = hub.find(repo)
     if isinstance(source, Path):
-        fix = f"ganctl sample --ckpt {source / hub.WEIGHTS} takes it as it is"
+        fix = f"ganctl sample --ckpt {source / release.WEIGHTS} takes it as it is"
         raise UsageError(f"{source} is a folder of this machine", fix)
     path, snapshot, revision = hub.pull(source, out or Path(source.name.split("/")[1]), force=force)
     result(str(path), {"path": str(path), "digest": snapshot.digest, "revision": revision})

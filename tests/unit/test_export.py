@@ -245,3 +245,28 @@ def test_bad_input_ends_with_2(
     assert done.exit_code == 2
     assert said in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["broken.ckpt"]
+
+
+@pytest.mark.slow
+def test_the_snippets_of_the_documentation_draw_what_sample_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    snapshot = checkpoint.read(runs.BUNDLED)
+    for name, file in export_formats.FORMATS.items():
+        export(snapshot, name, Path(f"last{file.suffix}"))
+    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    snippets = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+    assert len(snippets) == 5
+    fives = sample.sample(snapshot, [5], range(16), torch.device("cpu"))
+    names: dict[str, Any] = {}
+    drawn = []
+    for snippet in snippets:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of TorchScript
+            exec(snippet, names)
+        drawn.append(torch.as_tensor(names["images"]))
+    differences = [int((images.int() - fives.int()).abs().max()) for images in drawn]
+    assert differences[0] > 1  # of numpy's own z
+    assert max(differences[1:]) <= 1
+    assert names["weights"].keys() == snapshot.ema.keys()
+    assert json.loads(names["about"])["latent_dim"] == 64

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,10 +22,11 @@ from huggingface_hub import errors
 from PIL import Image
 from typer.testing import CliRunner
 
-from ganctl import checkpoint, cli, hub, runs
+from ganctl import checkpoint, cli, hub, hub_client, runs
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import GanctlError, UsageError
 from ganctl.networks.mlp import Generator
+from ganctl.report import read_report
 from ganctl.snapshot import Snapshot
 
 REPO = hub.Repo("me/digits")
@@ -160,6 +165,7 @@ def test_the_card(ckpt: Path, tmp_path: Path) -> None:
     assert "| `fid` | 4.25 | 1.5 |  |" in text
     assert "| `is_mean` | – | – | no last layer |" in text
     assert "60 generated images, seeds from 5" in text
+    assert read_report(tmp_path / "a" / "eval.json").metrics["fid"].value == 4.25
     assert r"shirt, \<b\>\|\`x\`" in text
     assert "1,234,567" in text
     assert small().digest in text
@@ -352,10 +358,69 @@ def test_bad_input_ends_with_2(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def server() -> Iterator[SimpleNamespace]:
+    """Answers the Hub's own client on this machine: `files` it sends, `claims` it makes of their sizes."""
+    state = SimpleNamespace(files={}, claims={}, asked=[])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.asked.append(self.path)
+            if self.path.startswith("/api/models/me/digits"):
+                sizes = {name: len(content) for name, content in state.files.items()} | state.claims
+                siblings = [{"rfilename": name, "size": size} for name, size in sizes.items()]
+                content = json.dumps({"id": "me/digits", "sha": "a" * 40, "siblings": siblings}).encode()
+            else:
+                content = state.files[self.path.rpartition("/")[2]]
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", "a" * 40)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        threading.Thread(target=httpd.serve_forever).start()
+        state.client = huggingface_hub.HfApi(f"http://127.0.0.1:{httpd.server_port}", token=False)
+        yield state
+        httpd.shutdown()
+
+
+def test_the_real_client_pulls_what_is_announced_and_no_more(
+    server: SimpleNamespace, ckpt: Path, tmp_path: Path
+) -> None:
+    hub.push(ckpt, small(), tmp_path / "pushed")
+    server.files = {file.name: file.read_bytes() for file in (tmp_path / "pushed").iterdir()}
+    path, _, revision = hub.pull(REPO, tmp_path / "a", client=server.client)
+    assert revision == "a" * 40
+    assert path.read_bytes() == server.files["model.safetensors"]
+    assert {file.name for file in path.parent.iterdir()} == {"model.safetensors", "README.md"}
+    asked = {path.rpartition("/")[2] for path in server.asked if "/resolve/" in path}
+    assert asked == {"model.safetensors", "README.md"}
+    server.claims = {"model.safetensors": 100}
+    with pytest.raises(UsageError, match="goes on beyond its 100 bytes"):
+        hub.pull(REPO, tmp_path / "b", client=server.client)
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_real_client_takes_what_is_said_to_the_one_in_memory() -> None:
+    for name in ("model_info", "create_repo", "upload_folder", "hf_hub_download"):
+        ours = [p for p in inspect.signature(getattr(Hub, name)).parameters.values() if p.name != "self"]
+        named = {p.name: None for p in ours if p.kind is p.KEYWORD_ONLY}
+        in_place = [None for p in ours if p.kind is p.POSITIONAL_OR_KEYWORD]
+        inspect.signature(getattr(huggingface_hub.HfApi, name)).bind(None, *in_place, **named)
+
+
 def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UsageError, match=r"pip install 'ganctl\[hub\]'"):
-        hub.connect()
+        hub_client.connect()
 
 
 def test_the_commands_push_into_a_folder_and_sample_from_it(

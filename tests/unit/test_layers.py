@@ -15,7 +15,7 @@ TIERS = (
     ("cli",),
     ("commands",),
     ("terminal",),
-    ("train", "sample", "evaluate", "compare", "export", "hub"),
+    ("train", "sample", "evaluate", "compare", "export", "hub", "release"),
     ("scoring",),
     ("sides",),
     (
@@ -36,6 +36,7 @@ TIERS = (
         "watchdog",
         "export_formats",
         "model_card",
+        "hub_client",
     ),
     ("networks", "data", "metrics", "generate", "inputs", "recipe"),
     (
