@@ -38,8 +38,33 @@ def write_output(path: Path, content: Callable[[IO[bytes]], object]) -> None:
     try:
         write(path, content)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"cannot write {path}: {reason}", "choose a place you can write to") from error
+        raise _cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
+def output(path: Path) -> Iterator[Path]:
+    """`write_output` for what writes a file by its name: the file to write, which becomes `path` at the end
+    of the block. If the block fails, `path` stays what it was.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(path) as temporary:
+            yield temporary
+            move(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def require_absent(path: Path, force: bool) -> None:
+    """
+    Raises:
+        UsageError: there is something of that name, and `force` does not say to replace it.
+    """
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{path} exists", "give another place with --out, or replace it with --force")
 
 
 def require_writable(path: Path) -> None:
@@ -85,6 +110,10 @@ def move(file: Path, target: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"cannot write {path}: {error.strerror or error}", "choose a place you can write to")
 
 
 @contextlib.contextmanager

@@ -52,6 +52,16 @@ VERBS: dict[str, Verb | Group] = {
         "Score a checkpoint or pictures against real images, with the score of real images beside it.",
     ),
     "compare": Verb("evaluate:compare", "Put reports side by side; say which differences exceed the noise."),
+    "export": Verb(
+        "export:export",
+        "Write the generator in another format; both draw before it is there, and must agree.",
+    ),
+    "push": Verb(
+        "hub:push", "Upload the generator to the Hugging Face Hub: weights, card, scores and a picture."
+    ),
+    "pull": Verb(
+        "hub:pull", "Download a generator from the Hugging Face Hub, and verify it before it is there."
+    ),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),

@@ -17,8 +17,16 @@ def bar(total: int, unit: str, desc: str | None = None, *, hidden: bool = False,
     Args:
         options: further arguments of tqdm.
     """
-    settings: dict[str, Any] = {"delay": 2, "dynamic_ncols": True, "leave": False}
-    settings["mininterval"] = 0.2 if sys.stderr.isatty() else 30.0
-    settings["disable"] = hidden or not logging.getLogger("ganctl").isEnabledFor(logging.INFO)
     shown = None if desc is None else printable(desc)
-    return tqdm(total=total, unit=unit, desc=shown, **(settings | options))
+    return tqdm(total=total, unit=unit, desc=shown, **(settings(hidden) | options))
+
+
+def settings(hidden: bool = False) -> dict[str, Any]:
+    """The arguments of tqdm that make its bar this one, where a library makes the bar."""
+    return {
+        "delay": 2,
+        "dynamic_ncols": True,
+        "leave": False,
+        "mininterval": 0.2 if sys.stderr.isatty() else 30.0,
+        "disable": hidden or not logging.getLogger("ganctl").isEnabledFor(logging.INFO),
+    }

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from ganctl import checkpoint, config, runs
+from ganctl import checkpoint, recipe, runs
 from ganctl.errors import GanctlError, UsageError
 from ganctl.report import ReportFile, read_report
 from ganctl.snapshot import Snapshot
@@ -23,9 +21,6 @@ from ganctl.terminal import metric_rows
 
 MAX_BYTES = 2_000_000
 LICENCES = {"mnist": "CC BY-SA 3.0 (Y. LeCun, C. Cortes)"}
-
-# What does not touch the weights: where files go, who is told, what is looked at on the way.
-WITHOUT_EFFECT = ("run", "logger", "callbacks", "data.root")
 
 
 def bundle(ckpt: Path, reports: Sequence[Path], out: Path) -> Path:
@@ -56,45 +51,11 @@ def bundle(ckpt: Path, reports: Sequence[Path], out: Path) -> Path:
                 f"{report} is of other weights than {ckpt}",
                 f"ganctl eval --ckpt {ckpt} makes a report of these",
             )
-    command = train_command(snapshot.config)
+    command = recipe.train_command(snapshot.config)
     path = out / f"generator_{name}.safetensors"
     checkpoint.write(path, snapshot)
     path.with_suffix(".md").write_text(card(path, snapshot, command, scores))
     return path
-
-
-def train_command(trained: Mapping[str, Any]) -> str:
-    """The command that trains with this configuration: its experiment, and what differs from it now.
-
-    Raises:
-        UsageError: there is no experiment of that name.
-    """
-    experiment = trained["name"]
-    now = dict(_settings(config.compose([f"experiment={experiment}"]).model_dump()))
-    changed = {key: value for key, value in _settings(trained) if key in now and now[key] != value}
-    overrides = [shlex.quote(f"{key}={_hydra(value)}") for key, value in changed.items()]
-    return " ".join([f"ganctl train +experiment={experiment}", *overrides])
-
-
-def _settings(resolved: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """`(section.key, value)` of all that the weights depend on."""
-    for section, value in resolved.items():
-        pairs = value.items() if isinstance(value, Mapping) else [("", value)]
-        for key, setting in pairs:
-            path = f"{section}.{key}".rstrip(".")
-            if section not in WITHOUT_EFFECT and path not in WITHOUT_EFFECT:
-                yield path, setting
-
-
-def _hydra(value: Any) -> str:
-    """A value as Hydra's overrides write it."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_hydra(v)}" for key, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_hydra(v) for v in value) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
 
 
 def card(path: Path, snapshot: Snapshot, command: str, reports: Mapping[Path, ReportFile]) -> str:
@@ -117,34 +78,24 @@ def card(path: Path, snapshot: Snapshot, command: str, reports: Mapping[Path, Re
 def facts_of(path: Path, snapshot: Snapshot, command: str, reports: Sequence[Path]) -> dict[str, str]:
     """Rows of the card: what it is, how it was trained, how the file was made."""
     c, facts = snapshot.config, snapshot.facts
-    data, model, loss, trainer = c["data"], c["model"], c["loss"], c["trainer"]
     G: nn.Module = snapshot.build()
     parameters = sum(p.numel() for p in G.parameters())
     arguments = [f"{key}={value}" for key, value in snapshot.generator.items() if key != "_target_"]
-    schedules = [
-        f"{name} {s['shape']} to {s['final']:g} from {s['begin']:.0%} to {s['end']:.0%} of the training"
-        for name, s in c["schedules"].items()
-        if s is not None
-    ]
-    precision = "float32" if trainer["precision"] == 32 else trainer["precision"]
     precisions = ", ".join(sorted({str(w.dtype)[6:] for w in snapshot.ema.values() if w.is_floating_point()}))
     made = " ".join(
         ["python scripts/bundle_generator.py last.ckpt", *(f"--report {r.name}" for r in reports)]
     )
     content = path.read_bytes()
     return {
-        "data": f"{facts.name}: {sum(facts.class_counts):,} training images; {data['val_size']:,} more for "
-        "validation, no test image",
+        "data": f"{facts.name}: {sum(facts.class_counts):,} training images; {c['data']['val_size']:,} more "
+        "for validation, no test image",
         "file": f"`{path.name}`, {len(content) / 1000:,.0f} kB, {precisions}",
         "digest": f"`{snapshot.digest}` of the weights, as in pictures and reports",
         "sha256": f"`{hashlib.sha256(content).hexdigest()}` of the file",
         "network": f"`{snapshot.generator['_target_']}({', '.join(arguments)})`, {parameters:,} parameters, "
         f"latents (N, {snapshot.latent_dim})",
         "training": f"`{command}`",
-        "recipe": f"{loss['name']} loss, R1 γ {loss['r1_gamma']:g}, R2 γ {loss['r2_gamma']:g}; "
-        f"Adam {model['lr']:g} ({model['beta1']:g}, {model['beta2']:g}); "
-        f"{'; '.join([*schedules, ''])}batch {data['batch_size']}; weights averaged with half-life "
-        f"{model['ema_half_life_kimg']:g} kimg; precision {precision}; seed {c['seed']}",
+        "recipe": recipe.in_words(c),
         "images seen": f"{snapshot.nimg:,} in {snapshot.steps:,} batches",
         "checkpoint": "the last one of the run: no score has chosen it",
         "versions": ", ".join(f"{name} {version}" for name, version in snapshot.versions.items()),

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ganctl.errors import UsageError
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Ckpt = Annotated[
     str | None,
@@ -23,3 +25,14 @@ TrustCode = Annotated[
         "--trust-code", help="Import network classes from outside ganctl that FILE names; run TorchScript."
     ),
 ]
+
+
+def one_checkpoint(argument: str | None, option: str | None) -> str | None:
+    """The checkpoint of a verb that takes it in front as well as behind `--ckpt`.
+
+    Raises:
+        UsageError: two were given.
+    """
+    if argument is not None and option is not None:
+        raise UsageError(f"two checkpoints were given, {argument} and {option}", "give one of them")
+    return option if argument is None else argument

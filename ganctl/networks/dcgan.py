@@ -61,7 +61,7 @@ class Generator(nn.Module):
         self.blocks = nn.Sequential(*blocks, nn.Conv2d(last, channels, 3, padding=1))
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        h = self.stem(self.label(z, y)).view(len(z), -1, self.size, self.size)
+        h = self.stem(self.label(z, y)).unflatten(1, (-1, self.size, self.size))
         # Sizes that are no multiple of the smallest map come out a little larger.
         images = self.blocks(h)[:, :, : self.resolution, : self.resolution]
         return self.to_pixels(images.float())

@@ -18,10 +18,11 @@ from ganctl.errors import UsageError
 from ganctl.images import to_float
 from ganctl.metrics import classifier
 from ganctl.networks.dcgan import Generator
+from ganctl.recipe import train_command
 from ganctl.snapshot import entry
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "bundle_generator.py"))
-bundle, train_command = SCRIPT["bundle"], SCRIPT["train_command"]
+bundle = SCRIPT["bundle"]
 
 
 def rows(card: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ TIERS = (
     ("cli",),
     ("commands",),
     ("terminal",),
-    ("train", "sample", "evaluate", "compare"),
+    ("train", "sample", "evaluate", "compare", "export", "hub", "release"),
     ("scoring",),
     ("sides",),
     (
@@ -34,8 +34,11 @@ TIERS = (
         "report",
         "launch",
         "watchdog",
+        "export_formats",
+        "model_card",
+        "hub_client",
     ),
-    ("networks", "data", "metrics", "generate", "inputs"),
+    ("networks", "data", "metrics", "generate", "inputs", "recipe"),
     (
         "losses",
         "ema",
