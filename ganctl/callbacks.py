@@ -5,6 +5,7 @@ They run in the order in which `train` lists them; scores come before the checkp
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections.abc import Iterator
@@ -177,6 +178,7 @@ class Scores(pl.Callback):
         self.seeds = range(FIRST_SEED, FIRST_SEED + num_gen)
         self.fd_key = f"val/{classifier.prefix}_fd"
         self.latest: dict[str, float] = {}
+        self._evaluations_drawn = 0
         self._real: tuple[ClassifierExtractor, Extracted] | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, gan: pl.LightningModule) -> None:
@@ -205,6 +207,12 @@ class Scores(pl.Callback):
         self.run_log.metrics(self.latest, gan.steps, gan.nimg)
         shown = ", ".join(f"{key} {value:.4g}" for key, value in self.latest.items())
         log.info("epoch %d, %.0f kimg: %s", _epoch(trainer), gan.nimg / 1000, shown)
+        if pictures:
+            self._evaluations_drawn += 1
+            # matplotlib's figures hold themselves in circles, megabytes that Python by itself frees after half
+            # an hour; looking for them takes a part of a second, hence not each time.
+            if self._evaluations_drawn % 10 == 0:
+                gc.collect()
         for name, picture in pictures.items():
             _save_png(picture, self.run.samples / f"{name}_{gan.steps:06d}.png")
             self.run_log.image(f"val/{name}", picture, f"{gan.nimg / 1000:.1f} kimg", gan.steps)
