@@ -209,8 +209,8 @@ class Scores(pl.Callback):
         log.info("epoch %d, %.0f kimg: %s", _epoch(trainer), gan.nimg / 1000, shown)
         if pictures:
             self._evaluations_drawn += 1
-            # matplotlib's figures hold themselves in circles, megabytes that Python by itself frees after half
-            # an hour; looking for them takes a part of a second, hence not each time.
+            # matplotlib's figures hold themselves in circles, megabytes that Python frees by itself after
+            # half an hour; looking for them takes a part of a second, hence not each time.
             if self._evaluations_drawn % 10 == 0:
                 gc.collect()
         for name, picture in pictures.items():

@@ -58,7 +58,7 @@ def test_what_cannot_be_read_is_named(
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("RANK", "-1")
     with pytest.raises(typer.Exit):
-        verb(lambda debug: None)()
+        verb()(lambda: None)()
     assert capsys.readouterr().err == "Error: RANK='-1' in the environment is no number\nTry:   unset RANK\n"
 
 
@@ -103,7 +103,7 @@ def test_only_rank_0_speaks_but_for_the_reason_of_a_failure(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(logging.getLogger("ganctl"), "handlers", [])
 
-    @verb
+    @verb()
     def work(debug: bool = False) -> None:
         print("result")
         print("notice", file=sys.stderr)
