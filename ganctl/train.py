@@ -20,7 +20,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ganctl import atomic, callbacks, data, launch, loggers, networks, ranks, resume, runs, snapshot, watchdog
 from ganctl.checkpoint_io import AtomicCheckpointIO
-from ganctl.config import Config
+from ganctl.config_schema import Config
 from ganctl.data.dataset import Dataset
 from ganctl.data.module import ResidentData
 from ganctl.errors import DivergedError, GanctlError, UsageError

@@ -32,7 +32,8 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
 from ganctl import checkpoint, data, ema, images
-from ganctl.config import Config, compose
+from ganctl.config import compose
+from ganctl.config_schema import Config
 from ganctl.data.dataset import Dataset, ImageSet
 from ganctl.gan import GAN
 from ganctl.losses import squared_gradient_norm

@@ -49,6 +49,8 @@ TIERS = (
         "fetch",
         "progress",
         "config",
+        "config_schema",
+        "config_tree",
         "logger_config",
         "symptoms",
     ),
