@@ -16,7 +16,7 @@ TIERS = (
     ("commands",),
     ("terminal",),
     ("train", "sample", "evaluate", "compare"),
-    ("scoring",),
+    ("scoring", "build"),
     ("sides",),
     (
         "gan",
