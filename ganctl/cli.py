@@ -52,6 +52,23 @@ VERBS: dict[str, Verb | Group] = {
         "Score a checkpoint or pictures against real images, with the score of real images beside it.",
     ),
     "compare": Verb("evaluate:compare", "Put reports side by side; say which differences exceed the noise."),
+    "configs": Group(
+        "Look at configurations, compare them, begin your own.",
+        ("ganctl configs ls", "ganctl configs show dcgan", "ganctl configs diff dcgan mlp"),
+        {
+            "ls": Verb(
+                "configs:ls",
+                "List what configurations are made of: experiments, then each group's options.",
+            ),
+            "show": Verb("configs:show", "Print an experiment or an option, resolved."),
+            "diff": Verb(
+                "configs:diff",
+                "Print the keys in which two configurations differ: of experiments, runs, or overrides.",
+            ),
+            "validate": Verb("configs:validate", "Check overrides as `train` would; name all that is wrong."),
+            "cp": Verb("configs:cp", "Copy an option to DIR/GROUP/NAME.yaml, as a start for your own."),
+        },
+    ),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),

@@ -8,33 +8,14 @@ from pathlib import Path
 from ganctl.data import digits, mnist, stacked
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet, split_validation
 from ganctl.errors import UsageError, nearest
+from ganctl.label_names import LABEL_NAMES
 
 __all__ = ["LABEL_NAMES", "NAMES", "Dataset", "DatasetFacts", "ImageSet", "fetch", "load"]
 
 log = logging.getLogger("ganctl")
 
 _IDX_SETS = {"mnist": mnist.MNIST, "fashion": mnist.FASHION, "stacked_mnist": mnist.MNIST}
-NAMES = ("mnist", "fashion", "digits", "stacked_mnist")
-
-_DIGITS = tuple("0123456789")
-LABEL_NAMES: dict[str, tuple[str, ...]] = {
-    "mnist": _DIGITS,
-    "digits": _DIGITS,
-    "stacked_mnist": (),  # its modes are for evaluation only
-    # single words, so that they can be typed after --label
-    "fashion": (
-        "t-shirt",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "ankle-boot",
-    ),
-}
+NAMES = tuple(LABEL_NAMES)
 
 
 def load(
