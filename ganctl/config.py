@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from ganctl.config_hints import keys, meant, nearest_key, together, wrong_value
 from ganctl.config_schema import Config
 from ganctl.config_tree import GROUPS, conf_dir, options, require_folder
 from ganctl.errors import UsageError, nearest
+
+log = logging.getLogger("ganctl")
 
 _HOW = "`ganctl train --help` shows how overrides look"
 
@@ -38,6 +41,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
 
     if config_dir is not None:
         require_folder(config_dir)
+    log.debug("configuration: %s, from %s", " ".join(overrides) or "the defaults", config_dir or conf_dir())
     kept, refused = [_normalised(o) for o in overrides], list[_RefusedError]()
     while True:
         try:

@@ -26,9 +26,9 @@ class Diff:
         if not self.values:
             return "no difference"
         shown = {key: (_text(before), _text(after)) for key, (before, after) in self.values.items()}
-        rows = [("", self.a, self.b), *((key, before, after) for key, (before, after) in shown.items())]
-        widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
-        return "\n".join(f"{k:<{widths[0]}}  {x:<{widths[1]}}  {y}".rstrip() for k, x, y in rows)
+        rows = [("", self.a, self.b), *((key, *pair) for key, pair in shown.items())]
+        wide, wider = (max(len(row[i]) for row in rows) for i in (0, 1))
+        return "\n".join(f"{key:<{wide}}  {x:<{wider}}  {y}".rstrip() for key, x, y in rows)
 
     def to_dict(self) -> dict[str, Any]:
         found = {key: {"a": one, "b": other} for key, (one, other) in self.values.items()}
@@ -39,8 +39,8 @@ def diff(a: str, b: str, config_dir: Path | None = None) -> Diff:
     """Compares two sides, each resolved.
 
     Args:
-        a, b: an experiment (`dcgan`), an option (`model/mlp`, with the defaults of all else), overrides in one
-            word (`"experiment=dcgan model.lr=1e-4"`), or a run folder or its `config.yaml`.
+        a, b: an experiment (`dcgan`), an option (`model/mlp`, all else as the defaults have it), overrides in
+            one word (`"experiment=dcgan model.lr=1e-4"`), or a run folder or its `config.yaml`.
 
     Raises:
         UsageError: a side is none of them.

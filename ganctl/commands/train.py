@@ -23,11 +23,22 @@ if TYPE_CHECKING:
 def train(
     overrides: Overrides = None,
     config_dir: ConfigDir = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be trained and how long that may take."),
+    ] = False,
 ) -> None:
     """Train a conditional GAN; the run folder explains itself."""
     from ganctl import config
 
     cfg = config.compose(overrides or [], config_dir)
+    if dry_run:
+        from ganctl.dry_run import plan
+
+        planned = plan(cfg)
+        if planned is not None:
+            result(planned.text(), planned.to_dict())
+        return
     from ganctl.train import train as run_training
 
     _print_run(run_training(cfg))

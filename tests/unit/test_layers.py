@@ -15,8 +15,9 @@ TIERS = (
     ("cli",),
     ("commands",),
     ("terminal", "completion"),
-    ("train", "sample", "evaluate", "compare"),
-    ("scoring", "build", "config_diff"),
+    ("train", "dry_run", "sample", "evaluate", "compare"),
+    ("scoring", "probe", "config_diff"),
+    ("build",),
     ("sides",),
     (
         "gan",
