@@ -12,7 +12,8 @@ from ganctl.errors import UsageError, nearest
 
 GROUPS = ("experiment", "data", "model", "loss", "trainer", "logger", "callbacks")
 
-MAX_BYTES = 1 << 20  # of a configuration file; the longest shipped one has two thousand
+MAX_BYTES = 1 << 17  # of a configuration; that of a run has two thousand
+MAX_DEPTH = 20
 
 
 @dataclass(frozen=True)
@@ -139,21 +140,22 @@ def read(path: Path) -> dict[str, Any]:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise ValueError(f"it is longer than {MAX_BYTES} bytes")
-        # A few lines of references to references can stand for more than any memory holds.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, yaml.SafeLoader)):
-            raise ValueError("it refers to parts of itself")
+        depth = 0
+        for event in yaml.parse(content, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:  # the parser needs longer for each level than for the one before
+                raise ValueError("it is nested too deeply")
+            if isinstance(event, yaml.AliasEvent):
+                # a few lines of references to references can stand for more than any memory holds
+                raise ValueError("it refers to parts of itself")
         plain = yaml.safe_load(content)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read {path}: {_reason(error)}", "give the config.yaml of a run") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"cannot read {path}: {reason}", "give the config.yaml of a run") from error
     if not isinstance(plain, dict):
         raise UsageError(f"{path} is no configuration", "give the config.yaml of a run")
     return plain
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _option(group: str, name: str, config_dir: Path | None) -> Option:
