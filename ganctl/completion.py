@@ -1,4 +1,7 @@
-"""What a shell offers behind <TAB>. It waits for the answer, so nothing heavy is imported."""
+"""What a shell offers behind <TAB>. It waits for the answer, so nothing heavy is imported.
+
+Words alone: Typer breaks what is shown beside them into lines of 80 letters, which fish takes for offers.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,12 @@ import typer
 
 from ganctl.errors import UsageError
 
-Offer = tuple[str, str]  # what is typed, and what a shell may show beside it
-
 _MAX_FILES = 200  # that are looked at; a folder of pictures can have any number
 _RUNS = Path("runs")
 _CHECKPOINTS = (".ckpt", ".safetensors")
 
 
-def overrides(ctx: typer.Context, incomplete: str) -> list[Offer]:
+def overrides(ctx: typer.Context, incomplete: str) -> list[str]:
     """`experiment=dcgan`, `model=mlp`, `model.lr=`: groups with their options, and keys."""
     from ganctl import config_tree
     from ganctl.config_hints import keys
@@ -31,9 +32,9 @@ def overrides(ctx: typer.Context, incomplete: str) -> list[Offer]:
     if not equals and typed and (typed[-1].endswith("=") or (not incomplete and "=" not in typed[-1])):
         # bash breaks words at "=": the key is the word before, and only what stands behind is replaced
         values = _values(typed[-1].rstrip("="), typed[:-1], config_dir)
-        return [offer for offer in values if offer[0].startswith(incomplete)]
+        return [v for v in values if v.startswith(incomplete)]
     if equals:
-        return [(f"{key}={v}", about) for v, about in _values(key, typed, config_dir) if v.startswith(value)]
+        return [f"{key}={v}" for v in _values(key, typed, config_dir) if v.startswith(value)]
     plus = incomplete[: len(incomplete) - len(incomplete.lstrip("+"))]
     bare = incomplete[len(plus) :]
     plain = config_tree.defaults(_chosen(typed), config_dir)
@@ -41,18 +42,18 @@ def overrides(ctx: typer.Context, incomplete: str) -> list[Offer]:
     known = [k for k in ("experiment", *keys(plain)) if k in config_tree.GROUPS or k not in sections]
     found = [k for k in known if k.startswith(bare)]
     if len(found) == 1:  # with its values, as shells put a blank behind the only offer
-        single = [(f"{plus}{found[0]}={v}", about) for v, about in _values(found[0], typed, config_dir)]
-        return [(f"{plus}{found[0]}=", ""), *single] if len(single) == 1 else single
-    return [(f"{plus}{k}=", "") for k in found]
+        single = [f"{plus}{found[0]}={v}" for v in _values(found[0], typed, config_dir)]
+        return [f"{plus}{found[0]}=", *single] if len(single) == 1 else single
+    return [f"{plus}{k}=" for k in found]
 
 
-def config_names(ctx: typer.Context, incomplete: str) -> list[Offer]:
+def config_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """`dcgan`, `model/mlp`."""
     from ganctl import config_tree
 
     found = config_tree.listing(ctx.params.get("config_dir"))
-    named = [(o.name if o.group == "experiment" else o.full_name, o.about) for o in found]
-    return [(name, about) for name, about in named if name.startswith(incomplete)]
+    names = [o.name if o.group == "experiment" else o.full_name for o in found]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def labels(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -102,24 +103,24 @@ def _chosen(typed: Iterable[str]) -> dict[str, str]:
     return {key.lstrip("+"): name for key, _, name in (word.partition("=") for word in typed)}
 
 
-def _values(key: str, typed: list[str], config_dir: Path | None) -> list[Offer]:
+def _values(key: str, typed: list[str], config_dir: Path | None) -> list[str]:
     """What may stand behind `key=`: a group's options, one of a few words, or what it is otherwise."""
     from ganctl import config_tree
 
     key = key.lstrip("+")
     if key in config_tree.GROUPS:
-        return [(o.name, o.about) for o in config_tree.listing(config_dir) if o.group == key]
+        return config_tree.options(key, config_dir)
     default = config_tree.value_at(config_tree.defaults(_chosen(typed), config_dir), key)
     if isinstance(default, dict):
         return []
     if isinstance(default, bool):
-        return [("true", ""), ("false", "")]
+        return ["true", "false"]
     from ganctl.config_schema import section_at
 
     *path, leaf = key.split(".")
     field = getattr(section_at(path), "model_fields", {}).get(leaf)
-    words = dict.fromkeys(_words(field.annotation)) if field else {}
-    return [(word, "") for word in words] or [(_typed(default), "")]
+    words = list(dict.fromkeys(_words(field.annotation))) if field else []
+    return words or [_typed(default)]
 
 
 def _words(annotation: Any) -> Iterator[str]:

@@ -14,14 +14,15 @@ from ganctl.terminal import note, result, verb
 Name = Annotated[
     str,
     typer.Argument(
+        metavar="NAME",
         help="An experiment (dcgan), or an option of a group (model/dcgan).",
         autocompletion=completion.config_names,
     ),
 ]
-Side = typer.Argument(
-    help='An experiment, an option, a run folder, or overrides: "experiment=dcgan model.lr=1e-4".',
-    autocompletion=completion.config_names,
-)
+_SIDE = {
+    "help": 'An experiment, an option, a run folder, or overrides: "experiment=dcgan model.lr=1e-4".',
+    "autocompletion": completion.config_names,
+}
 
 
 @verb(
@@ -69,8 +70,8 @@ def show(name: Name, config_dir: ConfigDir = None) -> None:
     'ganctl configs diff dcgan "experiment=dcgan model.lr=1e-4"',
 )
 def diff(
-    a: Annotated[str, Side],
-    b: Annotated[str, Side],
+    a: Annotated[str, typer.Argument(metavar="A", **_SIDE)],
+    b: Annotated[str, typer.Argument(metavar="B", **_SIDE)],
     config_dir: ConfigDir = None,
 ) -> None:
     """Print the keys in which two configurations differ: of experiments, runs, or overrides."""
