@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from ganctl import checkpoint, config, runs
+from ganctl import checkpoint, config, config_tree, runs
+from ganctl.config_schema import differences
 from ganctl.errors import UsageError
 from ganctl.gan import GAN
 from ganctl.runs import RunFolder
@@ -180,14 +180,7 @@ def _config(run: RunFolder | None, state: TrainingState | None) -> dict[str, Any
         if isinstance(theirs.get("data"), dict):
             theirs["data"] = theirs["data"] | {"root": ours["data"]["root"]}
         return theirs
-    try:
-        plain = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"cannot read {run.config}: {reason}", "give a checkpoint of the run") from error
-    if not isinstance(plain, dict):
-        raise UsageError(f"{run.config} is no configuration", "give a checkpoint of the run")
-    return plain
+    return config_tree.read(run.config)
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -196,7 +189,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
     Raises:
         UsageError: a difference that would make it another run.
     """
-    differing = {k: v for k, v in _differences(before, after, "").items() if not k.startswith(_FREE)}
+    differing = {k: v for k, v in differences(before, after).items() if not k.startswith(_FREE)}
     for key, (old, new) in differing.items():
         if key.startswith(_FIXED):
             raise UsageError(
@@ -204,15 +197,6 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
                 f"leave it at {key}={old}, or start a new run without ckpt_path",
             )
     return differing
-
-
-def _differences(before: Any, after: Any, prefix: str) -> dict[str, tuple[Any, Any]]:
-    if not (isinstance(before, dict) and isinstance(after, dict)):
-        return {prefix.rstrip("."): (before, after)} if before != after else {}
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in {**before, **after}:
-        found |= _differences(before.get(key), after.get(key), f"{prefix}{key}.")
-    return found
 
 
 def load_weights(gan: GAN, state: TrainingState) -> None:

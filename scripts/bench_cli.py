@@ -1,6 +1,9 @@
-"""Time of `ganctl --help` against an empty Typer app's `--help`, called in turn: `--runs 15`.
+"""Time of `--help` of ganctl and of each verb and group, against a Typer app that does nothing: `--runs 15`.
 
-Prints one line to read and one line of JSON. The goal is a ratio of at most 1.5.
+`ganctl --help` is compared with that app's own help, a verb's with the help of a verb of that app: for the
+options before a verb, those for completion too, Typer imports pydantic. All are called in turn, so that what
+else the machine does meets all of them. Prints a table, then one line of JSON, which has the ratio of each to
+the app's own help as well. The goal is a ratio of at most 1.5.
 """
 
 from __future__ import annotations
@@ -14,13 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from ganctl import cli
 
 GOAL = 1.5
 
 GANCTL = "import sys\nfrom ganctl.cli import main\nsys.argv[0] = 'ganctl'\nsys.exit(main())\n"
 
-# As plain as an app gets, in the same style of help.
+# As plain as an app with verbs gets, in the same style of help.
 EMPTY = """import sys
 import typer
 
@@ -32,49 +39,68 @@ def nothing() -> None:
     "Do nothing."
 
 
+@app.command()
+def neither() -> None:
+    "Do nothing either."
+
+
 sys.exit(app())
 """
+EMPTY_APP, EMPTY_VERB = "empty", "empty nothing"
 
 
-def seconds(script: Path) -> float:
+def commands(table: Mapping[str, cli.Verb | cli.Group] = cli.VERBS) -> list[tuple[str, ...]]:
+    """The words after `ganctl` whose help is timed: none, every verb, every group and its verbs."""
+    found: list[tuple[str, ...]] = [()]
+    for name, entry in table.items():
+        found.append((name,))
+        if isinstance(entry, cli.Group):
+            found += [(name, verb) for verb in entry.verbs]
+    return found
+
+
+def seconds(script: Path, words: Sequence[str]) -> float:
     """One `--help` of a script, start to exit, with this interpreter."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, str(script), "--help"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, str(script), *words, "--help"], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started
+
+
+def summary(times: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """A row for each command: seconds, and the ratio of its median to the empty app's for the same thing."""
+    median = {command: statistics.median(taken) for command, taken in times.items()}
+    rows = []
+    for command, taken in times.items():
+        against = EMPTY_VERB if " " in command else EMPTY_APP
+        row = {"command": command, "median_s": median[command], "range_s": [min(taken), max(taken)]}
+        row |= {"against": against, "ratio": median[command] / median[against]}
+        rows.append(row | {"ratio_to_empty_app": median[command] / median[EMPTY_APP]})
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=25, help="of each (at least 15)")
-    runs = max(parser.parse_args().runs, 15)
+    parser.add_argument("--runs", type=int, default=15, help="of each (at least 5)")
+    runs = max(parser.parse_args().runs, 5)
     with tempfile.TemporaryDirectory() as folder:
-        scripts = {"ganctl": GANCTL, "empty": EMPTY}
-        for name, source in scripts.items():
-            (Path(folder) / f"{name}_script.py").write_text(source, encoding="utf-8")
-        times: dict[str, list[float]] = {name: [] for name in scripts}
+        ours, empty = Path(folder, "ganctl_script.py"), Path(folder, "empty_script.py")
+        ours.write_text(GANCTL, encoding="utf-8")
+        empty.write_text(EMPTY, encoding="utf-8")
+        calls = {" ".join(("ganctl", *words)): (ours, words) for words in commands()}
+        calls |= {EMPTY_APP: (empty, ()), EMPTY_VERB: (empty, ("nothing",))}
+        times: dict[str, list[float]] = {command: [] for command in calls}
         for turn in range(-2, runs):  # the first two fill the caches and are not counted
-            for name in scripts:
-                taken = seconds(Path(folder) / f"{name}_script.py")
+            for command, (script, words) in calls.items():
+                taken = seconds(script, words)
                 if turn >= 0:
-                    times[name].append(taken)
-    median = {name: statistics.median(values) for name, values in times.items()}
-    ratio = median["ganctl"] / median["empty"]
-    print(
-        f"ganctl --help {1000 * median['ganctl']:.0f} ms, empty Typer app {1000 * median['empty']:.0f} ms, "
-        f"ratio {ratio:.2f} (goal ≤ {GOAL}; medians of {runs} runs each, in turn)"
-    )
-    report = {
-        "ganctl_s": median["ganctl"],
-        "empty_s": median["empty"],
-        "ratio": ratio,
-        "goal": GOAL,
-        "runs": runs,
-        "ganctl_range_s": [min(times["ganctl"]), max(times["ganctl"])],
-        "empty_range_s": [min(times["empty"]), max(times["empty"])],
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-    }
-    print(json.dumps(report))
+                    times[command].append(taken)
+    rows = summary(times)
+    print(f"{'--help of':<24} {'median':>9} {'ratio':>6}  to --help of    (goal ≤ {GOAL}; {runs} runs each)")
+    for row in rows:
+        ms = 1000 * row["median_s"]
+        print(f"{row['command']:<24} {ms:>6.0f} ms {row['ratio']:>6.2f}  {row['against']}")
+    report = {"rows": rows, "goal": GOAL, "runs": runs, "python": platform.python_version()}
+    print(json.dumps(report | {"cpus": os.cpu_count()}))
 
 
 if __name__ == "__main__":

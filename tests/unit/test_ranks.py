@@ -104,7 +104,7 @@ def test_only_rank_0_speaks_but_for_the_reason_of_a_failure(
     monkeypatch.setattr(logging.getLogger("ganctl"), "handlers", [])
 
     @verb()
-    def work(debug: bool = False) -> None:
+    def work() -> None:
         print("result")
         print("notice", file=sys.stderr)
         raise error

@@ -1,0 +1,28 @@
+"""The benchmark of `--help` times every verb that there is."""
+
+from __future__ import annotations
+
+import bench_cli
+import pytest
+
+from ganctl import cli
+
+
+def test_every_verb_and_group_is_timed() -> None:
+    table = {"one": cli.Verb("a:b", ""), "two": cli.Group("", (), {"x": cli.Verb("c:d", "")})}
+    assert bench_cli.commands(table) == [(), ("one",), ("two",), ("two", "x")]
+    assert {("train",), ("configs",), ("configs", "ls")} <= set(bench_cli.commands())
+
+
+def test_ratios_are_to_the_empty_app_doing_the_same() -> None:
+    times = {
+        "ganctl": [3.0, 1.0, 2.0],
+        "ganctl train": [9.0],
+        "empty": [1.0, 9.0, 1.5],
+        "empty nothing": [4.5],
+    }
+    rows = {row["command"]: row for row in bench_cli.summary(times)}
+    assert rows["ganctl"]["ratio"] == pytest.approx(2 / 1.5)
+    assert rows["ganctl"]["range_s"] == [1.0, 3.0]
+    assert (rows["ganctl train"]["ratio"], rows["ganctl train"]["ratio_to_empty_app"]) == (2.0, 6.0)
+    assert rows["empty"]["ratio"] == rows["empty nothing"]["ratio"] == 1.0
