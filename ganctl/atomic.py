@@ -68,9 +68,17 @@ def link(source: Path, target: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Removes what a killed process left half written in `folder`. Nobody may be writing there now."""
-    for file in folder.glob(".*"):
-        if re.fullmatch(r"\..+\.[0-9a-f]{8}", file.name) and file.is_file():
-            file.unlink()
+    for file in half_written(folder):
+        file.unlink()
+
+
+def half_written(folder: Path) -> list[Path]:
+    """The files in `folder` that `write` and `link` have begun: being written now, or left by a killed process."""
+    return [
+        file
+        for file in folder.glob(".*")
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}", file.name) and file.is_file() and not file.is_symlink()
+    ]
 
 
 def move(file: Path, target: Path) -> None:

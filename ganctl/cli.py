@@ -52,6 +52,7 @@ VERBS: dict[str, Verb | Group] = {
         "Score a checkpoint or pictures against real images, with the score of real images beside it.",
     ),
     "compare": Verb("evaluate:compare", "Put reports side by side; say which differences exceed the noise."),
+    "ls": Verb("runs:ls", "List the runs: age, state, images seen, scores, size on disk."),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),
