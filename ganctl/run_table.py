@@ -173,7 +173,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
     if len(text) > MAX_CONFIG_BYTES:
         return None
     try:
-        # Events first: constructing a deep document ends the process, and an alias stands for any number of values.
+        # Events first: constructing what is deep can end the process, and an alias stands for many values.
         depth = 0
         for event in yaml.parse(text, Loader=_LOADER):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -24,7 +24,7 @@ END = {"step": 4, "test/d_loss": 0.5, "images_seen": 64}
 
 
 def rows(*scores: tuple[float, float]) -> list[dict[str, Any]]:
-    """A training with one scored epoch end for each (digit_fd, label_accuracy), two steps of 16 images apart."""
+    """An epoch of two steps of 16 images for each (digit_fd, label_accuracy)."""
     found: list[dict[str, Any]] = []
     for epoch, (fd, accuracy) in enumerate(scores, 1):
         found += [{"step": s, "train/d_loss": 0.6, "images_seen": 16 * s} for s in (2 * epoch - 1, 2 * epoch)]
