@@ -7,150 +7,15 @@ import difflib
 import functools
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ValidationError
 
+from ganctl.config_schema import Config, section_at
+from ganctl.config_tree import GROUPS, conf_dir, options
 from ganctl.errors import UsageError, nearest
-from ganctl.logger_config import LoggerConfig
-
-GROUPS = ("experiment", "data", "model", "loss", "trainer", "logger", "callbacks")
 
 _HOW = "`ganctl train --help` shows how overrides look"
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values are checked, nothing changes later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class RunConfig(Section):
-    root: str  # new run folders are made below it
-    dir: str | None  # exactly this folder instead
-
-
-class DataConfig(Section):
-    name: str
-    root: str | None
-    batch_size: PositiveInt  # images of a step over all ranks
-    val_size: PositiveInt  # images cut from the training split for validation
-    val_seed: int = Field(ge=0)
-
-
-class ModelConfig(Section):
-    latent_dim: int = Field(ge=2)
-    lr: PositiveFloat
-    beta1: float = Field(ge=0, lt=1)
-    beta2: float = Field(ge=0, lt=1)
-    ema_half_life_kimg: float = Field(ge=0)
-    d_steps_per_g: PositiveInt
-    generator: dict[str, Any]
-    discriminator: dict[str, Any]
-
-
-class LossConfig(Section):
-    name: Literal["lsgan", "nonsaturating", "hinge", "wgan_gp", "relativistic"]
-    r1_gamma: float = Field(ge=0)
-    r2_gamma: float = Field(ge=0)
-    gp_weight: float = Field(ge=0)
-
-
-class ScheduleConfig(Section):
-    final: float = Field(ge=0)
-    begin: float = Field(ge=0, le=1)
-    end: float = Field(ge=0, le=1)
-    shape: Literal["linear", "cosine"]
-
-    @model_validator(mode="after")
-    def _forwards(self) -> ScheduleConfig:
-        if self.begin > self.end:
-            raise ValueError(f"begin {self.begin} lies after end {self.end}")
-        return self
-
-
-class SchedulesConfig(Section):
-    lr: ScheduleConfig | None
-    beta2: ScheduleConfig | None
-    r1_gamma: ScheduleConfig | None
-    r2_gamma: ScheduleConfig | None
-
-
-class TrainerConfig(Section):
-    accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    devices: PositiveInt | Literal["auto"]
-    num_nodes: PositiveInt
-    strategy: Literal["auto", "ddp"]
-    precision: Literal["auto", 32, "bf16"]
-    max_epochs: PositiveInt
-    max_steps: PositiveInt | None  # batches
-
-
-class SamplesConfig(Section):
-    every_epochs: PositiveInt
-    per_class: PositiveInt
-
-
-class EvaluateConfig(Section):
-    every_epochs: PositiveInt
-    num_gen: PositiveInt
-
-
-class CheckpointConfig(Section):
-    every_s: PositiveFloat
-
-
-class CallbacksConfig(Section):
-    samples: SamplesConfig | None
-    evaluate: EvaluateConfig | None
-    progress_bar: bool
-
-
-class WatchdogConfig(Section):
-    action: Literal["warn", "stop", "rollback"]
-    max_rollbacks: int = Field(ge=0)
-    warmup_kimg: float = Field(ge=0)
-    saturated_kimg: PositiveFloat
-    min_diversity: float = Field(ge=0, lt=1)
-
-
-class Config(Section):
-    """Everything a training run depends on."""
-
-    name: str = Field(pattern=r"^[\w.-]+$")
-    seed: int = Field(ge=0, lt=2**32)
-    debug: bool
-    ckpt_path: str | None
-    run: RunConfig
-    data: DataConfig
-    model: ModelConfig
-    loss: LossConfig
-    schedules: SchedulesConfig
-    trainer: TrainerConfig
-    logger: LoggerConfig
-    callbacks: CallbacksConfig
-    checkpoint: CheckpointConfig
-    watchdog: WatchdogConfig
-
-
-def conf_dir() -> Path:
-    """The Hydra tree: inside the installed package, or at the top of the checkout."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
-
-
-def options(group: str) -> list[str]:
-    """The names that `group=NAME` takes."""
-    return sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
 
 
 def compose(overrides: Sequence[str]) -> Config:
@@ -315,7 +180,7 @@ def _problem(error: Any) -> tuple[str, str]:
     parts = [str(p) for p in error["loc"] if not str(p).startswith(("literal", "constrained", "function"))]
     key = ".".join(parts)
     if error["type"] == "extra_forbidden":
-        section = _section(parts[:-1])
+        section = section_at(parts[:-1])
         fix = nearest(parts[-1], section.model_fields) if section else f"remove {key}"
         return f"there is no key {key!r}", fix
     from omegaconf import OmegaConf
@@ -325,18 +190,6 @@ def _problem(error: Any) -> tuple[str, str]:
     if error["type"] == "missing":
         return f"{key} is missing", fix
     return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}", fix
-
-
-def _section(path: list[str]) -> type[BaseModel] | None:
-    """The model that holds the keys at `path`."""
-    model: Any = Config
-    for part in path:
-        field = model.model_fields.get(part)
-        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())] if field else []
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-        if model is None:
-            return None
-    return model
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from ganctl import checkpoint, config, runs
+from ganctl.config_schema import differences
 from ganctl.errors import UsageError
 from ganctl.gan import GAN
 from ganctl.runs import RunFolder
@@ -196,7 +197,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
     Raises:
         UsageError: a difference that would make it another run.
     """
-    differing = {k: v for k, v in _differences(before, after, "").items() if not k.startswith(_FREE)}
+    differing = {k: v for k, v in differences(before, after).items() if not k.startswith(_FREE)}
     for key, (old, new) in differing.items():
         if key.startswith(_FIXED):
             raise UsageError(
@@ -204,15 +205,6 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
                 f"leave it at {key}={old}, or start a new run without ckpt_path",
             )
     return differing
-
-
-def _differences(before: Any, after: Any, prefix: str) -> dict[str, tuple[Any, Any]]:
-    if not (isinstance(before, dict) and isinstance(after, dict)):
-        return {prefix.rstrip("."): (before, after)} if before != after else {}
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in {**before, **after}:
-        found |= _differences(before.get(key), after.get(key), f"{prefix}{key}.")
-    return found
 
 
 def load_weights(gan: GAN, state: TrainingState) -> None:

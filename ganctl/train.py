@@ -1,12 +1,11 @@
-"""Configuration -> a trained run: builds every part, hands plain values down, runs Lightning."""
+"""Configuration -> a trained run: runs Lightning on what `build` makes, and records what it does."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import atomic, callbacks, data, launch, loggers, networks, ranks, resume, runs, snapshot, watchdog
-from ganctl.checkpoint_io import AtomicCheckpointIO
-from ganctl.config import Config
+from ganctl import atomic, build, callbacks, data, loggers, ranks, resume, runs, snapshot, watchdog
+from ganctl.config_schema import Config
 from ganctl.data.dataset import Dataset
 from ganctl.data.module import ResidentData
 from ganctl.errors import DivergedError, GanctlError, UsageError
-from ganctl.gan import GAN, Hyperparameters, Schedule
-from ganctl.losses import LOSSES
+from ganctl.gan import GAN
 from ganctl.metrics import classifier
 from ganctl.resume import Resumed, TrainingState
 from ganctl.saving import Checkpoints
@@ -67,22 +63,22 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
         DivergedError: the watchdog ended it; what is saved is good.
     """
     pl.seed_everything(cfg.seed, verbose=False)
-    cfg = resolve_precision(cfg)
+    cfg = build.resolve_precision(cfg)
     resumed = resumed or _resumed(cfg)
     cfg = cfg.model_copy(update={"ckpt_path": None})  # where it began is no part of what the run is
     plain = cfg.model_dump()
     changes = resume.changes(resumed.config, plain) if resumed else {}
     state = resumed.state if resumed else None
     dataset = data.load(cfg.data.name, _path(cfg.data.root), cfg.data.val_size, cfg.data.val_seed)
-    with _quiet_lightning():
-        steps = _total_steps(cfg, dataset)
-        trainer = _trainer(cfg, steps)
-        batch_per_device = _batch_per_device(cfg, dataset, trainer.world_size)
+    with build.quiet_lightning():
+        steps = build.total_steps(cfg, len(dataset.train))
+        trainer = build.build_trainer(cfg, steps)
+        batch_per_device = build.batch_per_device(cfg, len(dataset.train), trainer.world_size)
         if state is not None and not trust_code:
             # Tried without memory: a file can ask for networks far larger than the weights that it holds.
             with torch.device("meta"):
-                resume.load_weights(build_gan(cfg, dataset, 1, trust_code=False), state)
-        gan = build_gan(cfg, dataset, steps * cfg.data.batch_size, trust_code=trust_code)
+                resume.load_weights(build.build_gan(cfg, dataset.facts, 1, trust_code=False), state)
+        gan = build.build_gan(cfg, dataset.facts, steps * cfg.data.batch_size, trust_code=trust_code)
         resident = ResidentData(dataset, batch_per_device, cfg.seed, steps)
 
         if state is not None:
@@ -229,30 +225,6 @@ def _fit(
     return RunResult(folder, gan.nimg, dict(scores.latest) if scores else {}, dataset.facts.num_classes > 0)
 
 
-def build_gan(cfg: Config, dataset: Dataset, total_images: int, *, trust_code: bool = True) -> GAN:
-    facts = dataset.facts
-    shared = {"num_classes": facts.num_classes, "channels": facts.channels, "resolution": facts.resolution}
-    G = networks.build(cfg.model.generator, trust_code=trust_code, latent_dim=cfg.model.latent_dim, **shared)
-    D = networks.build(cfg.model.discriminator, trust_code=trust_code, **shared)
-    for net in (G, D):
-        net.to(memory_format=torch.channels_last)
-    schedules = {k: Schedule(**v) for k, v in cfg.schedules.model_dump().items() if v is not None}
-    m, loss = cfg.model, cfg.loss
-    numbers = Hyperparameters(
-        latent_dim=m.latent_dim,
-        lr=m.lr,
-        beta1=m.beta1,
-        beta2=m.beta2,
-        r1_gamma=loss.r1_gamma,
-        r2_gamma=loss.r2_gamma,
-        gp_weight=loss.gp_weight,
-        ema_half_life_kimg=m.ema_half_life_kimg,
-        d_steps_per_g=m.d_steps_per_g,
-        schedules=schedules,
-    )
-    return GAN(G, D, LOSSES[loss.name], numbers, total_images, cfg.seed)
-
-
 def _scores(
     cfg: Config, dataset: Dataset, folder: runs.RunFolder, run_log: loggers.RunLog
 ) -> callbacks.Scores | None:
@@ -264,76 +236,6 @@ def _scores(
         return None
     every, num_gen = cfg.callbacks.evaluate.every_epochs, cfg.callbacks.evaluate.num_gen
     return callbacks.Scores(folder, run_log, loaded, dataset.val, dataset.facts, num_gen, every)
-
-
-def resolve_precision(cfg: Config) -> Config:
-    """`auto` becomes what this machine takes, so that the run's configuration says what it ran in."""
-    trainer = cfg.trainer
-    if trainer.precision != "auto":
-        return cfg
-    on_gpu = trainer.accelerator in ("auto", "gpu") and torch.cuda.is_available()
-    if on_gpu:
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif trainer.accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
-        # Without these instructions bf16 is emulated, slower than float32. Older torch cannot tell.
-        capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        native = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    else:
-        native = False
-    resolved = trainer.model_copy(update={"precision": "bf16" if native else 32})
-    return cfg.model_copy(update={"trainer": resolved})
-
-
-def _trainer(cfg: Config, steps: int) -> pl.Trainer:
-    t = cfg.trainer
-    devices, num_nodes = launch.processes(t.devices, t.num_nodes)
-    one = 1 if cfg.debug else None
-    try:
-        return pl.Trainer(
-            accelerator=t.accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy=launch.strategy(t.strategy, t.accelerator, devices, num_nodes),
-            precision="bf16-mixed" if t.precision == "bf16" else "32-true",
-            max_epochs=-1,
-            max_steps=steps,
-            # Each epoch asks for the batches that are left of it: see ResidentData.
-            reload_dataloaders_every_n_epochs=1,
-            limit_val_batches=one,
-            limit_test_batches=one,
-            num_sanity_val_steps=0,
-            plugins=[AtomicCheckpointIO(), launch.environment()],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise UsageError(
-            f"cannot run with trainer.accelerator={t.accelerator} trainer.devices={devices}: {error}",
-            "try trainer=cpu, or trainer=auto",
-        ) from error
-
-
-def _batch_per_device(cfg: Config, dataset: Dataset, world_size: int) -> int:
-    batch = cfg.data.batch_size
-    if batch % world_size:
-        raise UsageError(
-            f"data.batch_size={batch} cannot be shared by {world_size} devices",
-            f"choose a multiple of {world_size}, such as {-(-batch // world_size) * world_size}",
-        )
-    if batch > len(dataset.train):
-        raise UsageError(
-            f"data.batch_size={batch} is larger than the {len(dataset.train)} training images",
-            f"choose at most {len(dataset.train)}",
-        )
-    return batch // world_size
-
-
-def _total_steps(cfg: Config, dataset: Dataset) -> int:
-    steps = cfg.trainer.max_epochs * (len(dataset.train) // cfg.data.batch_size)
-    return min(steps, cfg.trainer.max_steps or steps)
 
 
 def _path(text: str | None) -> Path | None:
@@ -352,20 +254,3 @@ def _log_file(path: Path) -> Iterator[None]:
         log.removeHandler(handler)
         with suppress(OSError):  # a full disk: its last lines are lost
             handler.close()
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Lightning's banners and hints are about Lightning; a user of this tool cannot act on them."""
-    levels = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(pytorch_lightning|lightning_fabric)\b")
-        # DDP, of weights with a single input channel: no error, and nothing that a user could change
-        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        try:
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)

@@ -32,12 +32,13 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
 from ganctl import checkpoint, data, ema, images
-from ganctl.config import Config, compose
+from ganctl.build import build_gan, resolve_precision
+from ganctl.config import compose
+from ganctl.config_schema import Config
 from ganctl.data.dataset import Dataset, ImageSet
 from ganctl.gan import GAN
 from ganctl.losses import squared_gradient_norm
 from ganctl.sample import sample
-from ganctl.train import build_gan, resolve_precision
 
 SAMPLE_BATCH = 1024
 
@@ -117,7 +118,7 @@ def shuffled(train: ImageSet, batch_size: int) -> Iterator[tuple[Tensor, Tensor]
 def bare(cfg: Config, dataset: Dataset, warm_up: int, steps: int) -> float:
     """Seconds of `steps` steps after the warm-up."""
     batch = cfg.data.batch_size
-    loop = Bare(build_gan(cfg, dataset, (warm_up + steps) * batch), cfg.trainer.precision == "bf16")
+    loop = Bare(build_gan(cfg, dataset.facts, (warm_up + steps) * batch), cfg.trainer.precision == "bf16")
     torch.manual_seed(cfg.seed)
     for i, (pixels, y) in enumerate(itertools.islice(shuffled(dataset.train, batch), warm_up + steps)):
         if i == warm_up:
@@ -200,7 +201,7 @@ class Clock(pl.Callback):
 def classic(cfg: Config, dataset: Dataset, warm_up: int, steps: int) -> float:
     """Seconds of `steps` steps after the warm-up."""
     m = cfg.model
-    nets = build_gan(cfg, dataset, 1)
+    nets = build_gan(cfg, dataset.facts, 1)
     model = Classic(nets.G, nets.D, m.latent_dim, dataset.facts.num_classes, m.lr, m.beta1, m.beta2)
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
     loader = DataLoader(Pictures(dataset.train, transform), cfg.data.batch_size, shuffle=True)
@@ -225,7 +226,7 @@ def sampling(cfg: Config, dataset: Dataset, batches: int) -> float:
     """Seconds for so many batches of images, after one of warm-up."""
     facts = dataset.facts
     generator = dict(cfg.model.generator)
-    weights = dict(build_gan(cfg, dataset, 1).G.state_dict())
+    weights = dict(build_gan(cfg, dataset.facts, 1).G.state_dict())
     snapshot = checkpoint.Snapshot({}, facts, cfg.model.latent_dim, generator, weights, 0, 0, None, {})
     cpu = torch.device("cpu")
     sample(snapshot, [0], range(SAMPLE_BATCH), cpu, batch_size=SAMPLE_BATCH)

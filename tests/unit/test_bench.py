@@ -16,10 +16,11 @@ from bench_loops import Bare
 from bench_measure import summary, training_speed
 
 from ganctl import data
+from ganctl.build import build_gan
 from ganctl.config import compose
 from ganctl.data.batches import ResidentBatches
 from ganctl.latents import step_seed
-from ganctl.train import build_gan, train
+from ganctl.train import train
 
 STEPS = 3
 
@@ -115,7 +116,7 @@ def test_the_bare_loop_does_the_same_work(experiment: str, tmp_path: Path) -> No
 
     pl.seed_everything(cfg.seed, verbose=False)
     dataset = data.load("digits", None, cfg.data.val_size, cfg.data.val_seed)
-    gan = build_gan(cfg, dataset, STEPS * cfg.data.batch_size)
+    gan = build_gan(cfg, dataset.facts, STEPS * cfg.data.batch_size)
     start = {name: value.clone() for name, value in gan.state_dict().items()}
     loop = Bare(gan, bf16=False)
     batches = ResidentBatches(dataset.train, cfg.data.batch_size, cfg.seed)

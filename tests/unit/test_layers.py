@@ -18,7 +18,7 @@ TIERS = (
     ("doctor", "describe", "cleaning"),
     ("run_table", "reproduce"),
     ("train", "sample", "evaluate", "compare"),
-    ("scoring",),
+    ("scoring", "build"),
     ("sides",),
     (
         "gan",
@@ -51,6 +51,8 @@ TIERS = (
         "fetch",
         "progress",
         "config",
+        "config_schema",
+        "config_tree",
         "logger_config",
         "symptoms",
         "wording",

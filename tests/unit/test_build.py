@@ -1,4 +1,4 @@
-"""What `train` decides before it starts."""
+"""What is built of a configuration before a training starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ganctl import config
-from ganctl.train import resolve_precision
+from ganctl.build import resolve_precision
 
 
 @pytest.fixture(autouse=True)
