@@ -73,7 +73,7 @@ def sweep(folder: Path) -> None:
 
 
 def half_written(folder: Path) -> list[Path]:
-    """Files of `folder` that `write` and `link` have begun: being written now, or left by a killed process."""
+    """What `write` and `link` have begun in `folder`: being written now, or left by a killed process."""
     return [
         file
         for file in folder.glob(".*")

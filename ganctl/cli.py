@@ -53,6 +53,10 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "compare": Verb("evaluate:compare", "Put reports side by side; say which differences exceed the noise."),
     "ls": Verb("runs:ls", "List the runs: age, state, images seen, scores, size on disk."),
+    "info": Verb(
+        "runs:info",
+        "Say what a run, checkpoint, picture or report is, where it came from and what to do with it.",
+    ),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),

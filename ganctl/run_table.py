@@ -27,6 +27,7 @@ MAX_CONFIG_BYTES = 1 << 16
 MAX_DEPTH = 20
 TAIL_BYTES = 8 << 20  # of metrics.jsonl: some thirty epochs of MNIST
 MAX_ROW_BYTES = 1 << 16
+MAX_METRICS_BYTES = 256 << 20
 MAX_FILES = 100_000  # of a folder, whose sizes are added up
 
 _SECTIONS = {"name", "seed", "data", "model", "loss", "trainer", "run"}
@@ -189,9 +190,16 @@ def read_config(path: Path) -> dict[str, Any] | None:
 
 
 def all_scores(folder: RunFolder) -> list[Scored]:
-    """Those of every epoch, all of `metrics.jsonl` read."""
-    metrics = folder.path / "metrics.jsonl"
-    return _rows(_tail(metrics, os.stat(metrics).st_size if metrics.is_file() else 0))[1]
+    """Those of every epoch: of all of `metrics.jsonl`."""
+    return _rows(_tail(folder.path / "metrics.jsonl", MAX_METRICS_BYTES))[1]
+
+
+def offline_folders(folder: RunFolder) -> dict[Path, bool]:
+    """What W&B wrote offline, and whether `wandb sync` has uploaded it since, which leaves a mark."""
+    found = sorted((folder.path / "wandb").glob("offline-run-*"))
+    return {
+        path: any(path.glob("*.wandb.synced")) for path in found if path.is_dir() and not path.is_symlink()
+    }
 
 
 def size_on_disk(folder: Path) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ganctl.errors import UsageError, nearest
-from ganctl.terminal import note, result, verb
+from ganctl.terminal import metric_rows, note, result, verb
 
 
 @verb(
@@ -45,3 +45,30 @@ def _beside(path: Path) -> str:
         return nearest(path.name, [p.name for p in path.absolute().parent.iterdir() if p.is_dir()])
     except OSError:
         return "give the folder that has the runs"
+
+
+@verb(
+    "ganctl info",
+    "ganctl info last.ckpt",
+    "ganctl info label5_seed0_n64.png --json",
+)
+def info(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|FILE]",
+            help="A run folder, or a .ckpt, .safetensors, .png, .npz or report; by default the newest run.",
+        ),
+    ] = None,
+) -> None:
+    """Say what a run, checkpoint, picture or report is, where it came from and what to do with it.
+
+    Nothing that the file names is imported.
+    """
+    from ganctl import describe, wording
+
+    found = describe.describe(what)
+    text = wording.columns(found.rows)
+    if found.metrics:
+        text += f"\n{'metric':<20} {'value':>10} {'floor':>10}\n{metric_rows(found.metrics)}"
+    result(text, found.data)
