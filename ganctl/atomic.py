@@ -66,14 +66,11 @@ def link(source: Path, target: Path) -> None:
         move(temporary, target)
 
 
-def sweep(folder: Path) -> None:
-    """Removes what a killed process left half written in `folder`. Nobody may be writing there now."""
-    for file in half_written(folder):
-        file.unlink()
-
-
 def half_written(folder: Path) -> list[Path]:
-    """What `write` and `link` have begun in `folder`: being written now, or left by a killed process."""
+    """What `write` and `link` have begun in `folder`: being written now, or left by a killed process.
+    Symbolic links are not followed."""
+    if folder.is_symlink():
+        return []
     return [
         file
         for file in folder.glob(".*")

@@ -57,6 +57,11 @@ VERBS: dict[str, Verb | Group] = {
         "runs:info",
         "Say what a run, checkpoint, picture or report is, where it came from and what to do with it.",
     ),
+    "clean": Verb(
+        "runs:clean",
+        "Show what can go, and remove it with --force: debug runs, empty runs, leftovers, caches.",
+    ),
+    "doctor": Verb("doctor:doctor", "Look at this machine: packages, devices, data, weights, W&B, folders."),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),

@@ -66,9 +66,26 @@ class RunFolder:
         finally:
             os.close(folder)
 
+    def half_written(self) -> list[Path]:
+        """What a killed process left of the files it wrote; while one writes, those."""
+        parts = (self.path, self.samples, self.path / "checkpoints")
+        return [file for part in parts for file in atomic.half_written(part)]
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from training in the folder; removes what a killed one left half written.
+        """`held`, for a training: removes what a killed one left half written.
+
+        Raises:
+            UsageError: another process trains there.
+        """
+        with self.held():
+            for file in self.half_written():
+                file.unlink()
+            yield
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in the folder.
 
         Raises:
             UsageError: another process trains there.
@@ -81,8 +98,6 @@ class RunFolder:
                     raise UsageError(
                         f"another process is training in {self.path}", "wait for its end, or stop it"
                     )
-            for part in (self.path, self.samples, self.path / "checkpoints"):
-                atomic.sweep(part)
             yield
         finally:
             os.close(folder)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganctl.errors import UsageError, nearest
-from ganctl.terminal import metric_rows, note, result, verb
+from ganctl.errors import GanctlError, UsageError, nearest
+from ganctl.terminal import metric_rows, note, result, show, verb, wants_json
+
+if TYPE_CHECKING:
+    from ganctl.cleaning import Item
 
 
 @verb(
@@ -72,3 +76,62 @@ def info(
     if found.metrics:
         text += f"\n{'metric':<20} {'value':>10} {'floor':>10}\n{metric_rows(found.metrics)}"
     result(text, found.data)
+
+
+@verb(
+    "ganctl clean",
+    "ganctl clean --what debug,empty --older-than 7d --force",
+    "ganctl clean --what cache --force",
+)
+def clean(
+    root: Annotated[Path, typer.Argument(help="The folder that has the runs.")] = Path("runs"),
+    what: Annotated[
+        str,
+        typer.Option(
+            help="Of: temporary (left half written), debug (debug=true), empty (without a checkpoint), "
+            "previous (previous.ckpt of finished runs), wandb (uploaded offline folders), cache (statistics "
+            "of real images)."
+        ),
+    ] = "temporary,debug,empty,previous,wandb",
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Leave what was written since: 12h, 7d, 2w.")
+    ] = None,
+    keep: Annotated[int, typer.Option(help="Leave so many of the newest runs as they are.", min=0)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Remove it.")] = False,
+) -> None:
+    """Show what can go, and remove it with --force: debug runs, empty runs, leftovers, caches.
+
+    Never touches a run that trains, nor files that ganctl did not write.
+    """
+    from ganctl import cleaning, wording
+
+    if not root.is_dir() and root != Path("runs"):
+        raise UsageError(f"there is no folder {root}", _beside(root))
+    kinds = [kind.strip() for kind in what.split(",")]
+    items = cleaning.plan(root, kinds, wording.duration(older_than) if older_than else 0, keep)
+    failed: list[GanctlError] = []
+    gone = []
+    for item in items if force else ():
+        try:
+            whole = cleaning.remove(item)
+        except GanctlError as error:
+            failed.append(error)
+            continue
+        gone.append(item)
+        if not wants_json():
+            show(f"removed {item.path}" + ("" if whole else ", but for files that ganctl did not write"))
+    named = gone if force else items
+    size = sum(item.bytes for item in named)
+    end = f"{len(named)} removed, {wording.size(size)}" if force else _to_go(items, size)
+    text = end if force or not items else f"{cleaning.table(items)}\n{end}"
+    result(text, {"removed": force, "bytes": size, "items": [item.to_dict() for item in named]})
+    if failed:
+        raise GanctlError(f"{len(failed)} not removed; {failed[0].what}", failed[0].fix)
+
+
+def _to_go(items: Sequence[Item], size: int) -> str:
+    from ganctl import wording
+
+    if not items:
+        return "nothing to clean"
+    return f"{len(items)} to remove, {wording.size(size)}; nothing was removed: --force does it"

@@ -9,7 +9,7 @@ from ganctl.data import digits, mnist, stacked
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet, split_validation
 from ganctl.errors import UsageError, nearest
 
-__all__ = ["LABEL_NAMES", "NAMES", "Dataset", "DatasetFacts", "ImageSet", "fetch", "load"]
+__all__ = ["LABEL_NAMES", "NAMES", "Dataset", "DatasetFacts", "ImageSet", "fetch", "find", "load"]
 
 log = logging.getLogger("ganctl")
 
@@ -80,6 +80,19 @@ def load(
         class_counts=tuple(train.labels.bincount(minlength=len(label_names)).tolist()),
     )
     return Dataset(facts=facts, train=train, val=val, test=test)
+
+
+def find(name: str) -> Path | None:
+    """The folder or file that holds a data set, checksums verified; None where it would have to be fetched.
+
+    Raises:
+        UsageError: unknown name, or an altered file.
+    """
+    _check_name(name)
+    if name == "digits":
+        return digits.PATH
+    found = mnist.find(_IDX_SETS[name])
+    return found.folder if found else None
 
 
 def fetch(name: str, force: bool = False) -> Path:
