@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ganctl.errors import GanctlError, UsageError, nearest
 from ganctl.terminal import metric_rows, note, result, show, verb, wants_json
-
-if TYPE_CHECKING:
-    from ganctl.cleaning import Item
 
 
 @verb(
@@ -21,7 +17,9 @@ if TYPE_CHECKING:
     "ganctl ls /data/runs --json",
 )
 def ls(
-    root: Annotated[Path, typer.Argument(help="The folder that has the runs.")] = Path("runs"),
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder that has the runs.")] = Path(
+        "runs"
+    ),
     experiment: Annotated[str | None, typer.Option(help="Only runs of this experiment.")] = None,
     sort: Annotated[
         str,
@@ -60,7 +58,7 @@ def info(
     what: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN|FILE]",
+            metavar="RUN|FILE",
             help="A run folder, or a .ckpt, .safetensors, .png, .npz or report; by default the newest run.",
         ),
     ] = None,
@@ -84,7 +82,9 @@ def info(
     "ganctl clean --what cache --force",
 )
 def clean(
-    root: Annotated[Path, typer.Argument(help="The folder that has the runs.")] = Path("runs"),
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder that has the runs.")] = Path(
+        "runs"
+    ),
     what: Annotated[
         str,
         typer.Option(
@@ -122,16 +122,13 @@ def clean(
             show(f"removed {item.path}" + ("" if whole else ", but for files that ganctl did not write"))
     named = gone if force else items
     size = sum(item.bytes for item in named)
-    end = f"{len(named)} removed, {wording.size(size)}" if force else _to_go(items, size)
-    text = end if force or not items else f"{cleaning.table(items)}\n{end}"
+    if not items:
+        text = "nothing to clean"
+    elif force:
+        text = f"{len(gone)} removed, {wording.size(size)}"
+    else:
+        end = f"{len(items)} to remove, {wording.size(size)}; nothing was removed: --force does it"
+        text = f"{cleaning.table(items)}\n{end}"
     result(text, {"removed": force, "bytes": size, "items": [item.to_dict() for item in named]})
     if failed:
         raise GanctlError(f"{len(failed)} not removed; {failed[0].what}", failed[0].fix)
-
-
-def _to_go(items: Sequence[Item], size: int) -> str:
-    from ganctl import wording
-
-    if not items:
-        return "nothing to clean"
-    return f"{len(items)} to remove, {wording.size(size)}; nothing was removed: --force does it"
