@@ -62,6 +62,23 @@ VERBS: dict[str, Verb | Group] = {
         "Show what can go, and remove it with --force: debug runs, empty runs, leftovers, caches.",
     ),
     "doctor": Verb("doctor:doctor", "Look at this machine: packages, devices, data, weights, W&B, folders."),
+    "configs": Group(
+        "Look at configurations, compare them, begin your own.",
+        ("ganctl configs ls", "ganctl configs show dcgan", "ganctl configs diff dcgan mlp"),
+        {
+            "ls": Verb(
+                "configs:ls",
+                "List what configurations are made of: experiments, then each group's options.",
+            ),
+            "show": Verb("configs:show", "Print an experiment or an option, resolved."),
+            "diff": Verb(
+                "configs:diff",
+                "Print the keys in which two configurations differ: of experiments, runs, or overrides.",
+            ),
+            "validate": Verb("configs:validate", "Check overrides as `train` would; name all that is wrong."),
+            "cp": Verb("configs:cp", "Copy an option to DIR/GROUP/NAME.yaml, as a start for your own."),
+        },
+    ),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),

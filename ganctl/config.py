@@ -3,39 +3,66 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
+import logging
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from ganctl.config_schema import Config, section_at
-from ganctl.config_tree import GROUPS, conf_dir, options
+from ganctl.config_hints import keys, meant, nearest_key, together, wrong_value
+from ganctl.config_schema import Config
+from ganctl.config_tree import GROUPS, conf_dir, options, require_folder
 from ganctl.errors import UsageError, nearest
+
+log = logging.getLogger("ganctl")
 
 _HOW = "`ganctl train --help` shows how overrides look"
 
 
-def compose(overrides: Sequence[str]) -> Config:
+def compose(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
     """Composes `conf/train.yaml` with Hydra overrides and checks every value.
 
     `+experiment=x` and `experiment=x` are the same, and so is a `+` before any other group.
 
+    Args:
+        config_dir: a folder with options of the user's own (`model/NAME.yaml`, …), which go before shipped
+            ones of the same name.
+
     Raises:
-        UsageError: an override that cannot be read, a name or key that does not exist, or values that are
-            wrong (all of them at once).
+        UsageError: overrides that cannot be read, names or keys that do not exist, values that are wrong: all
+            that can be told at once.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    composed = _compose([_normalised(o) for o in overrides])
+    if config_dir is not None:
+        require_folder(config_dir)
+    log.debug("configuration: %s, from %s", " ".join(overrides) or "the defaults", config_dir or conf_dir())
+    kept, refused = [_normalised(o) for o in overrides], list[_RefusedError]()
+    while True:
+        try:
+            composed = _compose(kept, config_dir)
+            break
+        except _RefusedError as error:
+            refused.append(error)
+            if error.override not in kept:
+                raise together(refused) from None
+            kept.remove(error.override)  # what is wrong besides?
+            if _group(error.override):  # which keys there are depends on it
+                kept = [o for o in kept if _group(o)]
+    if any(_group(error.override or "") for error in refused):
+        raise together(refused)
     try:
         plain = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:  # ${…} that leads nowhere, or in a circle
-        raise UsageError(f"{error.full_key}: {_first_line(error)}", _HOW) from None
-    cfg = validate(plain)
+        raise together([*refused, UsageError(f"{error.full_key}: {_first_line(error)}", _HOW)]) from None
+    cfg, problems = _validated(plain)
+    if cfg is None or refused:
+        raise together([*refused, *problems])
     return _one_batch_of_everything(cfg) if cfg.debug else cfg
 
 
@@ -82,13 +109,17 @@ def validate(plain: Any) -> Config:
     Raises:
         UsageError: names every wrong key and value.
     """
+    cfg, problems = _validated(plain)
+    if cfg is None:
+        raise together(problems)
+    return cfg
+
+
+def _validated(plain: Any) -> tuple[Config | None, list[UsageError]]:
     try:
-        return Config.model_validate(plain)
+        return Config.model_validate(plain), []
     except ValidationError as error:
-        problems = [_problem(e) for e in error.errors()]
-        raise UsageError(
-            "; ".join(what for what, _ in problems), "; ".join(dict.fromkeys(fix for _, fix in problems))
-        ) from None
+        return None, [wrong_value(e, _composed((), None)) for e in error.errors()]
 
 
 def _one_batch_of_everything(cfg: Config) -> Config:
@@ -110,7 +141,21 @@ def _normalised(override: str) -> str:
     return override
 
 
-def _compose(overrides: list[str]) -> Any:
+def _group(override: str) -> str | None:
+    """The group that an override chooses an option of."""
+    key = override.lstrip("+~").partition("=")[0]
+    return key if key in GROUPS else None
+
+
+class _RefusedError(UsageError):
+    """What Hydra refuses, and which override it is for; None where that is unknown."""
+
+    def __init__(self, what: str, fix: str, override: str | None = None) -> None:
+        super().__init__(what, fix)
+        self.override = override
+
+
+def _compose(overrides: list[str], config_dir: Path | None) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import (
@@ -118,78 +163,92 @@ def _compose(overrides: list[str]) -> Any:
         MissingConfigException,
         OverrideParseException,
     )
+    from yaml import MarkedYAMLError
 
     try:
-        with initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
+        with _own_options(config_dir), initialize_config_dir(str(conf_dir().resolve()), version_base="1.3"):
             return hydra_compose("train", overrides)
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").partition("/")
-        known = nearest(name, options(group))
-        raise UsageError(f"there is no {group or 'config'} {name!r}", known) from None
+        source = next((o for o in overrides if o.lstrip("+") == f"{group}={name}"), None)
+        known = nearest(name, options(group, config_dir))
+        raise _RefusedError(f"there is no {group or 'config'} {name!r}", known, source) from None
     except OverrideParseException as error:
-        raise UsageError(
-            f"cannot read the override {error.override!r}",
-            "write key=value, as in model.latent_dim=64 or +experiment=dcgan",
-        ) from None
+        fix = meant(error.override, keys(_composed((), config_dir)), config_dir)
+        raise _RefusedError(f"cannot read the override {error.override!r}", fix, error.override) from None
     except ConfigCompositionException as error:
-        raise _unknown_key(overrides, error) from None
+        raise _not_composed(overrides, config_dir, error) from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{mark.name}, line {mark.line + 1}" if mark else "a configuration file"
+        raise _RefusedError(f"{where}: {error.problem}", "mend the file") from None
     except Exception as error:  # Hydra answers malformed overrides with ValueError, AttributeError and others
-        raise UsageError(f"{_first_line(error)} (in {' '.join(overrides)})", _HOW) from None
+        raise _RefusedError(f"{_first_line(error)} (in {' '.join(overrides)})", _HOW) from None
+
+
+@contextmanager
+def _own_options(config_dir: Path | None) -> Iterator[None]:
+    """Hydra takes the first file of a name on its search path: there `config_dir` goes before `conf/`."""
+    plugin = _search_path_plugin()
+    plugin.folder = config_dir
+    try:
+        yield
+    finally:
+        plugin.folder = None
 
 
 @functools.cache
-def _defaults() -> Any:
-    """What is composed without overrides, to be named in messages."""
-    return _compose([])
+def _search_path_plugin() -> Any:
+    from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class OwnOptions(SearchPathPlugin):
+        folder: ClassVar[Path | None] = None
+
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            if self.folder is not None:
+                place = f"file://{self.folder.resolve()}"
+                search_path.prepend("--config-dir", place, SearchPathQuery(provider="main"))
+
+    Plugins.instance().register(OwnOptions)
+    return OwnOptions
 
 
-def _unknown_key(overrides: list[str], error: Exception) -> UsageError:
-    known = _keys(_defaults(), "")
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if key not in known and key not in GROUPS:
-            return UsageError(f"there is no key {key!r}", _nearest_key(key, known))
-    return UsageError(_first_line(error), _HOW)
-
-
-def _nearest_key(key: str, known: Sequence[str]) -> str:
-    """A key of that name elsewhere, or what its section holds, or the whole key that looks most like it."""
-    section, _, leaf = key.rpartition(".")
-    elsewhere = [k for k in known if k.rpartition(".")[2] == leaf]
-    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == section]
-    close = elsewhere or difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not elsewhere and (section in known or not close):
-        return nearest(leaf, siblings or [k for k in known if "." not in k])
-    return f"did you mean {close[0]}?"
-
-
-def _keys(node: Any, prefix: str) -> list[str]:
-    """Every dotted path in a composed configuration."""
-    found: list[str] = []
-    for key in node:
-        path = f"{prefix}{key}"
-        found.append(path)
-        child = node._get_node(key)
-        if hasattr(child, "keys") and not child._is_none():
-            found += _keys(child, f"{path}.")
-    return found
-
-
-def _problem(error: Any) -> tuple[str, str]:
-    """One of pydantic's complaints as (what is wrong, what would work)."""
-    parts = [str(p) for p in error["loc"] if not str(p).startswith(("literal", "constrained", "function"))]
-    key = ".".join(parts)
-    if error["type"] == "extra_forbidden":
-        section = section_at(parts[:-1])
-        fix = nearest(parts[-1], section.model_fields) if section else f"remove {key}"
-        return f"there is no key {key!r}", fix
+@functools.cache
+def _composed(groups: tuple[str, ...], config_dir: Path | None) -> dict[str, Any]:
+    """What is composed of the choices of options alone, not resolved: to be named in messages."""
     from omegaconf import OmegaConf
 
-    default = OmegaConf.select(_defaults(), key)
-    fix = f"the default is {key}={default}" if not OmegaConf.is_config(default) else f"look at {key} in conf/"
-    if error["type"] == "missing":
-        return f"{key} is missing", fix
-    return f"{key}={error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}", fix
+    plain = OmegaConf.to_container(_compose(list(groups), config_dir))
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _not_composed(overrides: list[str], config_dir: Path | None, error: Exception) -> _RefusedError:
+    for override in overrides:
+        if _gives_several_values(override):
+            return _RefusedError(
+                f"{override} gives several values, and a training takes one",
+                "write a list as [1,2]; text with a comma wants quotes of its own: \"name='a,b'\"",
+                override,
+            )
+    known = keys(_composed(tuple(o for o in overrides if _group(o)), config_dir))
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key not in known and key not in GROUPS and not override.startswith("+"):
+            return _RefusedError(f"there is no key {key!r}", nearest_key(key, known), override)
+    return _RefusedError(_first_line(error), _HOW)
+
+
+def _gives_several_values(override: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+    except (HydraException, ValueError):
+        return False
 
 
 def _first_line(error: Exception) -> str:

@@ -220,7 +220,7 @@ def _data(name: str, missing: Level) -> Callable[[], Iterator[Finding]]:
     def check() -> Iterator[Finding]:
         from ganctl import data
 
-        place = data.find(name)
+        place = data.outline(name).place
         if place is not None:
             yield Finding(name, "ok", f"verified, {place}")
         else:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from ganctl import checkpoint, config, runs
+from ganctl import checkpoint, config, config_tree, runs
 from ganctl.config_schema import differences
 from ganctl.errors import UsageError
 from ganctl.gan import GAN
@@ -181,14 +180,7 @@ def _config(run: RunFolder | None, state: TrainingState | None) -> dict[str, Any
         if isinstance(theirs.get("data"), dict):
             theirs["data"] = theirs["data"] | {"root": ours["data"]["root"]}
         return theirs
-    try:
-        plain = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"cannot read {run.config}: {reason}", "give a checkpoint of the run") from error
-    if not isinstance(plain, dict):
-        raise UsageError(f"{run.config} is no configuration", "give a checkpoint of the run")
-    return plain
+    return config_tree.read(run.config)
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -17,14 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from ganctl import runs, wording
+from ganctl import config_tree, runs, wording
 from ganctl.errors import UsageError, nearest
 from ganctl.runs import RunFolder
 
-MAX_CONFIG_BYTES = 1 << 16
-MAX_DEPTH = 20
 TAIL_BYTES = 8 << 20  # of metrics.jsonl: some thirty epochs of MNIST
 MAX_ROW_BYTES = 1 << 16
 MAX_METRICS_BYTES = 256 << 20
@@ -32,7 +28,6 @@ MAX_FILES = 100_000  # of a folder, whose sizes are added up
 
 _SECTIONS = {"name", "seed", "data", "model", "loss", "trainer", "run"}
 _SCORED = re.compile(rb'"val/\w+_fd"')
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
 
 State = Literal["training", "finished", "stopped", "failed"]
 
@@ -169,24 +164,16 @@ def read(folder: RunFolder) -> Run | None:
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
-    """A configuration of ours as plain values, as deep and as many as the file is long; else None."""
-    text = _tail(path, MAX_CONFIG_BYTES + 1)
-    if len(text) > MAX_CONFIG_BYTES:
+    """A configuration of ours as plain values; None where it is none."""
+    if not path.is_file():  # opening a pipe waits for somebody to write into it
         return None
     try:
-        # Events first: constructing what is deep can end the process, and an alias stands for many values.
-        depth = 0
-        for event in yaml.parse(text, Loader=_LOADER):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
-                return None
-        found = yaml.load(text, Loader=_LOADER)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        found = config_tree.read(path)
+    except UsageError:
         return None
-    if not isinstance(found, dict) or not found.keys() >= _SECTIONS:
-        return None
-    name = found["name"]
-    return found if isinstance(name, str) and re.fullmatch(r"[\w.-]{1,100}", name) else None
+    name = found.get("name")
+    ours = found.keys() >= _SECTIONS and isinstance(name, str) and re.fullmatch(r"[\w.-]{1,100}", name)
+    return found if ours else None
 
 
 def all_scores(folder: RunFolder) -> list[Scored]:

@@ -125,8 +125,7 @@ def create(root: Path, name: str, folder: Path | None = None) -> RunFolder:
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
         if folder is not None:
-            if (folder / "config.yaml").exists():
-                raise UsageError(f"{folder} already holds a run", "choose another folder with run.dir=DIR")
+            require_free(folder)
             folder.mkdir(parents=True, exist_ok=True)
             return RunFolder(folder)
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -143,6 +142,15 @@ def create(root: Path, name: str, folder: Path | None = None) -> RunFolder:
             "choose a folder you can write to with run.root=DIR or run.dir=DIR",
         ) from error
     raise UsageError(f"{root / name} has a thousand runs of this second", "choose run.dir=DIR")
+
+
+def require_free(folder: Path) -> None:
+    """
+    Raises:
+        UsageError: `folder` holds a run already.
+    """
+    if (folder / "config.yaml").exists():
+        raise UsageError(f"{folder} already holds a run", "choose another folder with run.dir=DIR")
 
 
 def below(root: Path) -> list[RunFolder]:

@@ -152,6 +152,12 @@ def report_footer(report: Report) -> str:
 
 
 def find_device(name: str) -> torch.device:
+    device = _device(name)
+    logging.getLogger("ganctl").debug("device %s", device)
+    return device
+
+
+def _device(name: str) -> torch.device:
     import torch
 
     if name == "auto":

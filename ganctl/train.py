@@ -73,6 +73,13 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
     with build.quiet_lightning():
         steps = build.total_steps(cfg, len(dataset.train))
         trainer = build.build_trainer(cfg, steps)
+        log.debug(
+            "device %s, precision %s, %d processes, %d steps",
+            trainer.strategy.root_device,
+            cfg.trainer.precision,
+            trainer.world_size,
+            steps,
+        )
         batch_per_device = build.batch_per_device(cfg, len(dataset.train), trainer.world_size)
         if state is not None and not trust_code:
             # Tried without memory: a file can ask for networks far larger than the weights that it holds.

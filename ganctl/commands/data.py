@@ -17,7 +17,8 @@ def fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="mnist (also for stacked_mnist), fashion, digits, or inception (weights of the FID)."
+            metavar="NAME",
+            help="mnist (also for stacked_mnist), fashion, digits, or inception (weights of the FID).",
         ),
     ],
     force: Annotated[bool, typer.Option("--force", help="Fetch it anew.")] = False,

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 )
 def eval_(
     images: Annotated[
-        Path | None, typer.Argument(help="A folder of PNGs or an .npz to score instead of a checkpoint.")
+        Path | None,
+        typer.Argument(
+            metavar="IMAGES", help="A folder of PNGs or an .npz to score instead of a checkpoint."
+        ),
     ] = None,
     ckpt: Ckpt = None,
     data: Annotated[
@@ -146,7 +149,7 @@ def eval_(
     "ganctl compare a.eval.json b.eval.json c.eval.json --json",
 )
 def compare(
-    reports: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="Reports of ganctl eval.")],
+    reports: Annotated[list[Path], typer.Argument(metavar="REPORT", help="Reports of ganctl eval.")],
     force: Annotated[
         bool, typer.Option("--force", help="Compare what was made differently, marked.")
     ] = False,

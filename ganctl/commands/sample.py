@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ganctl import collectives
+from ganctl import collectives, completion
 from ganctl.commands.options import Ckpt, Device, TrustCode
 from ganctl.errors import UsageError
 from ganctl.terminal import find_device, open_checkpoint, result, verb
@@ -23,7 +23,10 @@ from ganctl.terminal import find_device, open_checkpoint, result, verb
 def sample(
     ckpt: Ckpt = None,
     label: Annotated[
-        str | None, typer.Option(help="5, 0-9, 1,3,5, class names, or all, the default.")
+        str | None,
+        typer.Option(
+            help="5, 0-9, 1,3,5, class names, or all, the default.", autocompletion=completion.labels
+        ),
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Images per label.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the first image; image k has seed + k.", min=0)] = 0,

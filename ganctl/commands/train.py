@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganctl.commands.options import TrustCode
+from ganctl import completion
+from ganctl.commands.options import ConfigDir, Overrides, TrustCode
 from ganctl.terminal import note, result, verb
 
 if TYPE_CHECKING:
@@ -20,15 +21,24 @@ if TYPE_CHECKING:
     "ganctl train data=fashion model=mlp loss=hinge trainer=ddp",
 )
 def train(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[OVERRIDES]...", help="Hydra overrides: group=name or key=value."),
-    ] = None,
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be trained and how long that may take."),
+    ] = False,
 ) -> None:
     """Train a conditional GAN; the run folder explains itself."""
     from ganctl import config
 
-    cfg = config.compose(overrides or [])
+    cfg = config.compose(overrides or [], config_dir)
+    if dry_run:
+        from ganctl.dry_run import plan
+
+        planned = plan(cfg)
+        if planned is not None:
+            result(planned.text(), planned.to_dict())
+        return
     from ganctl.train import train as run_training
 
     _print_run(run_training(cfg))
@@ -43,12 +53,18 @@ def resume(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN|CKPT]", help="A run folder or a checkpoint of it; by default the newest run."
+            metavar="RUN|CKPT",
+            help="A run folder or a checkpoint of it; by default the newest run.",
+            autocompletion=completion.checkpoints,
         ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[OVERRIDES]...", help="key=value, as in trainer.max_epochs=40."),
+        typer.Argument(
+            metavar="OVERRIDE",
+            help="key=value, as in trainer.max_epochs=40.",
+            autocompletion=completion.overrides,
+        ),
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:

@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from ganctl.data import digits, mnist, stacked
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet, split_validation
 from ganctl.errors import UsageError, nearest
+from ganctl.label_names import LABEL_NAMES
 
-__all__ = ["LABEL_NAMES", "NAMES", "Dataset", "DatasetFacts", "ImageSet", "fetch", "find", "load"]
+__all__ = [
+    "LABEL_NAMES",
+    "NAMES",
+    "Dataset",
+    "DatasetFacts",
+    "ImageSet",
+    "Outline",
+    "fetch",
+    "load",
+    "outline",
+]
 
 log = logging.getLogger("ganctl")
 
 _IDX_SETS = {"mnist": mnist.MNIST, "fashion": mnist.FASHION, "stacked_mnist": mnist.MNIST}
-NAMES = ("mnist", "fashion", "digits", "stacked_mnist")
-
-_DIGITS = tuple("0123456789")
-LABEL_NAMES: dict[str, tuple[str, ...]] = {
-    "mnist": _DIGITS,
-    "digits": _DIGITS,
-    "stacked_mnist": (),  # its modes are for evaluation only
-    # single words, so that they can be typed after --label
-    "fashion": (
-        "t-shirt",
-        "trouser",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "ankle-boot",
-    ),
-}
+NAMES = tuple(LABEL_NAMES)
 
 
 def load(
@@ -55,19 +49,11 @@ def load(
     """
     _check_name(name)
     if name == "digits":
-        if root is not None:
-            raise UsageError("digits comes with the package and takes no root", "leave root out")
+        _no_root(root)
         train, test = digits.load()
     else:
         train, test = mnist.load(_IDX_SETS[name], None if root is None else Path(root).expanduser())
-    if val_size is None:
-        val_size = 300 if name == "digits" else 5000
-    if not 0 <= val_size < len(train):
-        raise UsageError(
-            f"val_size={val_size} does not fit: {name} has {len(train)} training images",
-            f"give a val_size from 0 to {len(train) - 1}",
-        )
-    kept, held_out = split_validation(len(train), val_size, val_seed)
+    kept, held_out = _split(name, len(train), val_size, val_seed)
     if name == "stacked_mnist":
         return stacked.dataset(train, held_out, test)
     train, val = train.subset(kept), train.subset(held_out)
@@ -82,17 +68,50 @@ def load(
     return Dataset(facts=facts, train=train, val=val, test=test)
 
 
-def find(name: str) -> Path | None:
-    """The folder or file that holds a data set, checksums verified; None where it would have to be fetched.
+@dataclass(frozen=True)
+class Outline:
+    """What `load` would return, without its images.
+
+    Args:
+        facts: with nothing counted in `class_counts`.
+        num_train, num_val, num_test: images.
+        place: the folder or file that holds it on this machine; None where it would be fetched.
+    """
+
+    facts: DatasetFacts
+    num_train: int
+    num_val: int
+    num_test: int
+    place: Path | None
+
+
+def outline(
+    name: str, root: str | Path | None = None, val_size: int | None = None, val_seed: int = 0
+) -> Outline:
+    """What `load` would return for the same arguments. Fetches nothing; files that are there are checked.
 
     Raises:
-        UsageError: unknown name, or an altered file.
+        UsageError: as `load`, but for sources that cannot be reached.
     """
     _check_name(name)
     if name == "digits":
-        return digits.PATH
-    found = mnist.find(_IDX_SETS[name])
-    return found.folder if found else None
+        _no_root(root)
+        train, test = digits.load()
+        num_train, num_test, resolution = len(train), len(test), train.images.shape[2]
+        place: Path | None = digits.PATH
+    else:
+        spec = _IDX_SETS[name]
+        num_train, resolution, _ = spec.train_images.shape
+        num_test = spec.test_images.shape[0]
+        found = mnist.find(spec, None if root is None else Path(root).expanduser())
+        place = found.folder if found else None
+    kept, held_out = _split(name, num_train, val_size, val_seed)
+    num_kept, channels = len(kept), 1
+    if name == "stacked_mnist":
+        num_kept, channels = len(stacked.training_triples(num_train, held_out)), 3
+        num_test = stacked.NUM_TEST
+    facts = DatasetFacts(name, LABEL_NAMES[name], channels, resolution, class_counts=())
+    return Outline(facts, num_kept, len(held_out), num_test, place)
 
 
 def fetch(name: str, force: bool = False) -> Path:
@@ -117,3 +136,20 @@ def fetch(name: str, force: bool = False) -> Path:
 def _check_name(name: str) -> None:
     if name not in NAMES:
         raise UsageError(f"there is no data set {name!r}", nearest(name, NAMES))
+
+
+def _no_root(root: str | Path | None) -> None:
+    if root is not None:
+        raise UsageError("digits comes with the package and takes no root", "leave root out")
+
+
+def _split(name: str, num_train: int, val_size: int | None, val_seed: int) -> tuple[Tensor, Tensor]:
+    """The places of (training, validation) images among the official training images."""
+    if val_size is None:
+        val_size = 300 if name == "digits" else 5000
+    if not 0 <= val_size < num_train:
+        raise UsageError(
+            f"val_size={val_size} does not fit: {name} has {num_train} training images",
+            f"give a val_size from 0 to {num_train - 1}",
+        )
+    return split_validation(num_train, val_size, val_seed)

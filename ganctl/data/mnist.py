@@ -198,6 +198,7 @@ def _find_below(place: Path, layouts: tuple[str, ...], spec: IdxSet, fix: str) -
                 if layout == "." and _is_of_another_set(error.md5, spec):
                     return None
                 raise UsageError(f"{path} {error}", fix) from error
+        log.debug("%s found in %s", spec.name, folder)
         return Found(folder, tuple(raws))
     return None
 

@@ -27,19 +27,24 @@ def dataset(train: ImageSet, held_out: Tensor, test: ImageSet) -> Dataset:
         train, test: official digits, images (N, 1, H, W) uint8, labels in 0..9.
         held_out: (M,) int64, the places of the validation part in `train`.
     """
-    triples = draw(len(train), NUM_TRAIN, seed=0)
-    validates = torch.zeros(len(train), dtype=torch.bool)
-    validates[held_out] = True
     val = train.subset(held_out)
     facts = DatasetFacts(
         name="stacked_mnist", label_names=(), channels=3, resolution=train.images.shape[2], class_counts=()
     )
     return Dataset(
         facts,
-        train=stack(train, triples[~validates[triples].any(dim=1)]),
+        train=stack(train, training_triples(len(train), held_out)),
         val=stack(val, draw(len(val), len(val), seed=1)),
         test=stack(test, draw(len(test), NUM_TEST, seed=2)),
     )
+
+
+def training_triples(num_digits: int, held_out: Tensor) -> Tensor:
+    """Those (n, 3) int64 of the training images, of `num_digits` digits without those at `held_out` (M,)."""
+    triples = draw(num_digits, NUM_TRAIN, seed=0)
+    validates = torch.zeros(num_digits, dtype=torch.bool)
+    validates[held_out] = True
+    return triples[~validates[triples].any(dim=1)]
 
 
 def draw(num_digits: int, n: int, seed: int) -> Tensor:

@@ -60,6 +60,7 @@ def cached(key: Key, compute: Callable[[], Extracted], use: bool = True) -> Extr
 
 def _find(path: Path, key: Key) -> Extracted | None:
     if not path.exists():
+        log.debug("no statistics of the real images are kept in %s: computing them", path)
         return None
     try:
         extracted, found = load_statistics(path)
@@ -71,6 +72,7 @@ def _find(path: Path, key: Key) -> Extracted | None:
         return None
     with contextlib.suppress(OSError):  # a cache of others, that may only be read
         os.utime(path)
+    log.debug("statistics of the real images from %s", path)
     return extracted
 
 

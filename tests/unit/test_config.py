@@ -68,6 +68,20 @@ def test_debug_runs_one_batch_under_a_name_of_its_own() -> None:
         ("+schedules.lr={final: 0, begin: 0, end: 1, shape: linear, strat: 1}", "strat", "begin"),
         ("a b", "a b", "key=value"),
         ("model.lr", "model.lr", "key=value"),
+        ("dcgan", "dcgan", "+experiment=dcgan"),
+        ("model/mlp", "model/mlp", "model=mlp"),
+        ("epochs=3", "epochs", "did you mean trainer.max_epochs?"),
+        ("+epochs=3", "epochs", "did you mean trainer.max_epochs?"),
+        ("batch_size=3", "batch_size", "did you mean data.batch_size?"),
+        ("schedule.lr=1", "schedule.lr", "did you mean schedules.lr?"),
+        (
+            "schedules.lr.final=0",
+            "schedules.lr.final",
+            "++schedules.lr={final: …, begin: …, end: …, shape: …}",
+        ),
+        ("logger.csv.flush_every_steps=1", "logger.csv", "++logger.csv={flush_every_steps: …}"),
+        ("trainer.max_epochs=1,2", "several values", "[1,2]"),
+        ("loss=wgan-gp", "wgan-gp", "did you mean wgan_gp?"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest(override: str, what: str, fix: str) -> None:
@@ -83,6 +97,26 @@ def test_all_wrong_values_are_named_at_once() -> None:
         config.compose(["model.lr=-1", "seed=x", "trainer.precision=16", "loss.r1_gamma=nan"])
     for key in ("model.lr", "seed", "trainer.precision", "loss.r1_gamma"):
         assert key in caught.value.what
+
+
+def test_all_that_is_wrong_is_named_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        config.compose(["modle.lr=1", "seed", "model.lr=-1", "epochs=3", "seed=1"])
+    for what in ("'modle.lr'", "'seed'", "model.lr=-1", "'epochs'"):
+        assert caught.value.what.count(what) == 1
+    assert "seed=1" not in caught.value.what
+
+
+def test_keys_are_judged_by_the_options_that_are_chosen() -> None:
+    assert config.compose(["model=mlp", "model.generator.widths=[8]"]).model.generator["widths"] == [8]
+    with pytest.raises(UsageError) as caught:
+        config.compose(["model=mlp", "model.generator.tanh_gain=1"])
+    assert caught.value.what == "there is no key 'model.generator.tanh_gain'"
+    assert "widths" in caught.value.fix
+    # not before they are known
+    with pytest.raises(UsageError) as caught:
+        config.compose(["model=mpl", "model.generator.widths=[8]", "data=mnits"])
+    assert caught.value.what == "there is no model 'mpl'; there is no data 'mnits'"
 
 
 @pytest.mark.parametrize(

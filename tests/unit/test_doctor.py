@@ -7,6 +7,7 @@ import shutil
 import socket
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_missing_default_data_set_is_a_problem_and_others_are_not(
     assert found["digits"][0]["level"] == "ok"
     assert found["W&B"][0]["said"].startswith("offline: as WANDB_MODE=offline")
     assert list(tmp_path.iterdir()) == []  # nothing is left behind
-    monkeypatch.setattr(data, "find", lambda name: tmp_path)
+    monkeypatch.setattr(data, "outline", lambda name: SimpleNamespace(place=tmp_path))
     code, found, ready = ask()
     assert (code, ready) == (0, True)
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ganctl import run_table
+from ganctl import config_tree, run_table
 from ganctl.cli import app
 from ganctl.config import compose
 from ganctl.errors import UsageError
@@ -121,7 +121,7 @@ HOSTILE = {
     "deep": "[" * 60_000,
     "nested": "- " * 30_000,
     "bomb": "a: &a [x]\nb: &b [*a, *a]\n" + CONFIG,
-    "large": CONFIG + "#" * run_table.MAX_CONFIG_BYTES,
+    "large": CONFIG + "#" * config_tree.MAX_BYTES,
     "code": CONFIG.replace("name: quick", "name: !!python/object/apply:os.getcwd []"),
     "name": CONFIG.replace("name: quick", 'name: "\\e[31m"'),
     "list": "- 1\n",

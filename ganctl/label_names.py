@@ -1,0 +1,24 @@
+"""The labels of each data set, in the order of their numbers; here, for what cannot wait for torch."""
+
+from __future__ import annotations
+
+_DIGITS = tuple("0123456789")
+
+LABEL_NAMES: dict[str, tuple[str, ...]] = {
+    "mnist": _DIGITS,
+    # single words, so that they can be typed after --label
+    "fashion": (
+        "t-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle-boot",
+    ),
+    "digits": _DIGITS,
+    "stacked_mnist": (),  # its modes are for evaluation only
+}
