@@ -91,11 +91,16 @@ def link(source: Path, target: Path) -> None:
         move(temporary, target)
 
 
-def sweep(folder: Path) -> None:
-    """Removes what a killed process left half written in `folder`. Nobody may be writing there now."""
-    for file in folder.glob(".*"):
-        if re.fullmatch(r"\..+\.[0-9a-f]{8}", file.name) and file.is_file():
-            file.unlink()
+def half_written(folder: Path) -> list[Path]:
+    """What `write` and `link` have begun in `folder`: being written now, or left by a killed process.
+    Symbolic links are not followed."""
+    if folder.is_symlink():
+        return []
+    return [
+        file
+        for file in folder.glob(".*")
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}", file.name) and file.is_file() and not file.is_symlink()
+    ]
 
 
 def move(file: Path, target: Path) -> None:

@@ -62,6 +62,16 @@ VERBS: dict[str, Verb | Group] = {
     "pull": Verb(
         "hub:pull", "Download a generator from the Hugging Face Hub, and verify it before it is there."
     ),
+    "ls": Verb("runs:ls", "List the runs: age, state, images seen, scores, size on disk."),
+    "info": Verb(
+        "runs:info",
+        "Say what a run, checkpoint, picture or report is, where it came from and what to do with it.",
+    ),
+    "clean": Verb(
+        "runs:clean",
+        "Show what can go, and remove it with --force: debug runs, empty runs, leftovers, caches.",
+    ),
+    "doctor": Verb("doctor:doctor", "Look at this machine: packages, devices, data, weights, W&B, folders."),
     "configs": Group(
         "Look at configurations, compare them, begin your own.",
         ("ganctl configs ls", "ganctl configs show dcgan", "ganctl configs diff dcgan mlp"),

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 MAX_CHARS = 1000  # of a line: it can quote a name as long as a file
+MAX_NAMES = 30  # that exist are listed
 
 
 class GanctlError(Exception):
@@ -68,7 +69,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     lowered = [n.lower() for n in names]
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     close = close or [n for n in lowered if name and name.lower() in n]
-    listed = f"known: {', '.join(names)}"
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    listed = f"known: {', '.join(names[:MAX_NAMES])}{more}"
     if not close:
         return listed
     match = next(n for n in names if n.lower() == close[0])

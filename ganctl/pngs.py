@@ -80,6 +80,20 @@ def check(file: Path, content: bytes) -> tuple[Shape, str | None]:
     return shape, label if isinstance(label, str) and re.fullmatch(r"[0-9]{1,9}", label) else None
 
 
+def provenance(file: Path) -> tuple[Shape, dict[str, str]]:
+    """Shape and text chunks `ganctl:…` of what `ganctl sample` drew, a sheet of several images too.
+
+    Raises:
+        UsageError: it is damaged, or of a mode we don't write.
+    """
+    content = read(file)
+    shape = _shape(file, content)
+    with _opened(file, content, shape) as picture:
+        info = {str(key): text for key, text in picture.info.items()}
+        picture.verify()
+    return shape, {k: v for k, v in info.items() if k.startswith("ganctl:") and isinstance(v, str)}
+
+
 def decode(file: Path, shape: Shape) -> Tensor:
     """(C, H, W) uint8.
 
@@ -122,13 +136,18 @@ def _opened(file: Path, content: bytes, shape: Shape) -> Iterator[Image.Image]:
 
 
 def _header(file: Path, content: bytes) -> Shape:
+    shape = _shape(file, content)
+    require_square(file, shape.height, shape.width)
+    return shape
+
+
+def _shape(file: Path, content: bytes) -> Shape:
     if len(content) < 26 or not content.startswith(_START) or content[12:16] != b"IHDR":
         raise _damaged(file)
     width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
     if depth != 8 or colour not in (0, 2):
         kind = _KINDS.get(colour, f"{depth}-bit pixels")
         raise UsageError(f"{file} has {kind}", "convert it to 8-bit RGB or grey (PIL: convert('RGB') or 'L')")
-    require_square(file, height, width)
     return Shape(1 if colour == 0 else 3, height, width)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,11 @@ from ganctl.errors import UsageError
 
 # `debug=true` trains there; it never counts as the newest run.
 DEBUG = "debug"
+
+# What lies in a run folder holds no runs: W&B keeps a `config.yaml` of its own there.
+_PARTS = frozenset(("checkpoints", "samples", "wandb", "csv", "tensorboard", "mlruns", "comet"))
+
+ASK_S = 0.1  # `training` holds the lock far shorter
 
 # What `sample` and `eval` use where nothing was trained yet. See ganctl/assets/generator_mnist.md.
 BUNDLED = Path(__file__).resolve().parent / "assets" / "generator_mnist.safetensors"
@@ -47,28 +53,65 @@ class RunFolder:
         """`last.ckpt`, `previous.ckpt` or `best.ckpt`."""
         return self.path / "checkpoints" / name
 
+    @property
+    def training(self) -> bool:
+        """Whether a process trains there now, asked by taking the lock for an instant; False where that
+        cannot be found out."""
+        try:
+            folder = os.open(self.path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            return not _take(folder, fcntl.LOCK_SH)
+        finally:
+            os.close(folder)
+
+    def half_written(self) -> list[Path]:
+        """What a killed process left of the files it wrote; while one writes, those."""
+        parts = (self.path, self.samples, self.path / "checkpoints")
+        return [file for part in parts for file in atomic.half_written(part)]
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes from training in the folder; removes what a killed one left half written.
+        """`held`, for a training: removes what a killed one left half written.
+
+        Raises:
+            UsageError: another process trains there.
+        """
+        with self.held():
+            for file in self.half_written():
+                file.unlink()
+            yield
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in the folder.
 
         Raises:
             UsageError: another process trains there.
         """
         folder = os.open(self.path, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(
-                    f"another process is training in {self.path}", "wait for its end, or stop it"
-                ) from None
-            except OSError:
-                pass  # not every file system has locks
-            for part in (self.path, self.samples, self.path / "checkpoints"):
-                atomic.sweep(part)
+            if not _take(folder, fcntl.LOCK_EX):
+                time.sleep(ASK_S)  # it may only have been asked for
+                if not _take(folder, fcntl.LOCK_EX):
+                    raise UsageError(
+                        f"another process is training in {self.path}", "wait for its end, or stop it"
+                    )
             yield
         finally:
             os.close(folder)
+
+
+def _take(folder: int, lock: int) -> bool:
+    """Whether nobody else holds a lock that excludes this one."""
+    try:
+        fcntl.flock(folder, lock | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # not every file system has locks
+    return True
 
 
 def create(root: Path, name: str, folder: Path | None = None) -> RunFolder:
@@ -110,24 +153,35 @@ def require_free(folder: Path) -> None:
         raise UsageError(f"{folder} already holds a run", "choose another folder with run.dir=DIR")
 
 
+def below(root: Path) -> list[RunFolder]:
+    """Every folder at or below `root` with a `config.yaml`. Symbolic links are not followed."""
+    found = []
+    for folder, inside, files in os.walk(root):
+        if "config.yaml" in files:
+            found.append(RunFolder(Path(folder)))
+            inside[:] = set(inside) - _PARTS
+    return found
+
+
 def newest(root: Path, file: str = "last.ckpt") -> Path | None:
     """That file of the run started last, among the runs that have it; debugging runs don't count."""
-    started = [
-        (config.stat().st_mtime_ns, config)
-        for config in root.glob("**/config.yaml")
-        if os.path.isfile(config.parent / "checkpoints" / file) and config.relative_to(root).parts[0] != DEBUG
-    ]
-    return max(started)[1].parent / "checkpoints" / file if started else None
+    having = [run for run in below(root) if os.path.isfile(run.checkpoint(file))]
+    run = _newest(root, having)
+    return run.checkpoint(file) if run else None
 
 
 def newest_run(root: Path) -> RunFolder | None:
     """The run started or resumed last, with or without a checkpoint; debugging runs don't count."""
+    return _newest(root, below(root))
+
+
+def _newest(root: Path, among: list[RunFolder]) -> RunFolder | None:
     started = [
-        (config.stat().st_mtime_ns, config)
-        for config in root.glob("**/config.yaml")
-        if config.relative_to(root).parts[0] != DEBUG
+        (run.config.stat().st_mtime_ns, run.path)
+        for run in among
+        if run.config.relative_to(root).parts[0] != DEBUG
     ]
-    return RunFolder(max(started)[1].parent) if started else None
+    return RunFolder(max(started)[1]) if started else None
 
 
 def run_of(checkpoint: Path) -> RunFolder | None:

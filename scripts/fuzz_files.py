@@ -40,7 +40,7 @@ from mutate_ckpt import CKPT
 from mutate_claims import SAFETENSORS
 from mutate_images import NPZ, PNG
 
-from ganctl import checkpoint, inputs, sample
+from ganctl import checkpoint, inputs, pngs, sample
 from ganctl.errors import UsageError
 
 MAX_MEGABYTES = 200.0
@@ -100,6 +100,13 @@ def read_images(path: Path) -> Any:
     return tuple(pixels.shape), pixels.numpy().tobytes(), found.labels, found.label_names
 
 
+def read_picture(folder: Path) -> Any:
+    """What its one PNG means as an image; where it comes from can be read, or is refused."""
+    for file in folder.glob("*.png"):
+        pngs.provenance(file)
+    return read_images(folder)
+
+
 def written(form: str, data: bytes, folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     """The file and what reads it. A PNG gets a folder."""
     if form != "png":
@@ -108,7 +115,7 @@ def written(form: str, data: bytes, folder: Path) -> tuple[Path, Callable[[Path]
         return path, read_images if form == "npz" else read_generator
     (folder / "pictures").mkdir(exist_ok=True)
     (folder / "pictures" / "3_seed000000.png").write_bytes(data)
-    return folder / "pictures", read_images
+    return folder / "pictures", read_picture
 
 
 def judged(path: Path, read: Callable[[Path], Any], meanings: list[Any]) -> Outcome:

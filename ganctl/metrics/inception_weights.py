@@ -91,18 +91,24 @@ def find_or_fetch(
         if not file.is_file():
             raise UsageError(f"the Inception weights {file} do not exist", FIX)
         return _read(file, FIX)
-    folder = cache_dir() / "inception"
-    if force:
-        return _fetch(folder, force)
+    if not force and (found := find()):
+        return found
+    if not fetch:
+        raise UsageError("the Inception weights are not on this machine, and fetching is off", FIX)
+    return _fetch(cache_dir() / "inception", force)
+
+
+def find() -> InceptionWeights | None:
+    """Those of `GANCTL_DATA_DIR/inception` or the cache, verified; None where they would have to be fetched.
+
+    Raises:
+        UsageError: a file that is unreadable or not one of the known ones.
+    """
     if chosen := os.environ.get("GANCTL_DATA_DIR"):
         files = (Path(chosen).expanduser() / "inception").glob("*.pth")
         if found := _best(files, "remove or replace the file, or unset GANCTL_DATA_DIR"):
             return found
-    if found := _find_cached(folder):
-        return found
-    if not fetch:
-        raise UsageError("the Inception weights are not on this machine, and fetching is off", FIX)
-    return _fetch(folder, force)
+    return _find_cached(cache_dir() / "inception")
 
 
 def convert_script(script: Mapping[str, Tensor]) -> dict[str, Tensor]:

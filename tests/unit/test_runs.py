@@ -102,3 +102,13 @@ def test_a_report_lies_beside_its_checkpoint_but_never_in_the_package(
     for path in (runs.BUNDLED, Path(os.path.relpath(runs.BUNDLED))):
         target = runs.outputs_of(path, ".eval.json")
         assert target.resolve() == (tmp_path / "generator_mnist.eval.json").resolve()
+
+
+def test_what_lies_in_a_run_folder_is_no_run(tmp_path: Path) -> None:
+    """W&B keeps a `config.yaml` of its own among its files, newer than the run's."""
+    run = _run(tmp_path, "a/1", 100).parent
+    files = run / "wandb" / "run-20260101_000000-0123abcd" / "files"
+    files.mkdir(parents=True)
+    (files / "config.yaml").touch()
+    assert runs.newest_run(tmp_path) == runs.RunFolder(run)
+    assert runs.below(tmp_path) == [runs.RunFolder(run)]
