@@ -108,19 +108,27 @@ class Scheduler:
 
     def _start(self) -> bool:
         """Another trial, if there is one to do."""
+        from optuna.trial import TrialState
+
         claimed = self.study.claim(self.target)
         if claimed is None:
             return False
         trial, lock = claimed
         point = self.study.propose(trial)
         space = self.study.space
-        cfg = config.compose(space.overrides(point))
+        shown = " ".join(f"{key.lstrip('+')}={short(value)}" for key, value in point.items())
+        try:
+            cfg = config.compose(space.overrides(point))
+        except UsageError as error:  # values that don't go together
+            log.info("trial %d: %s", trial.number, shown)
+            os.close(lock)
+            self._tell(trial, TrialState.FAIL, reason=error.what)
+            return True
         overrides = trials.overrides(space, point, self.study.sweep, trial.number, cfg)
         process = Trial(self.study.sweep, trial.number, lock, overrides, self._threads())
         before = float(trial.user_attrs.get(SECONDS, 0.0))
         reported = set(self.study.frozen(trial.number).intermediate_values)
         self._running.append(_Running(process, trial, cfg, reported, before))
-        shown = " ".join(f"{key.lstrip('+')}={short(value)}" for key, value in point.items())
         log.info("trial %d %s: %s", trial.number, "goes on" if process.resumed else "begins", shown)
         return True
 
@@ -173,25 +181,28 @@ class Scheduler:
         stopped = code in STOPPED or (code != 0 and self._signal is not None)
         found = trials.rows(run, objective)
         if one.pruned and (stopped or code == 0):
-            self._tell(one, TrialState.PRUNED, reason="pruned")
+            self._tell(trial, TrialState.PRUNED, reason=f"pruned after {trials.images_seen(run)} images")
         elif stopped:  # by a signal that we may not have seen yet: it stays ours to go on with
             log.info("trial %d is stopped after %d images", trial.number, trials.images_seen(run))
         elif code == 0 and not found:
             names = trials.names(run)
-            self._tell(one, TrialState.FAIL, reason=f"no row has {objective}")
+            self._tell(trial, TrialState.FAIL, reason=f"no row has {objective}")
             raise UsageError(f"no row of a training has {objective!r}", nearest(objective, names))
         elif code == 0 and found[-1].value is not None:
-            self._tell(one, TrialState.COMPLETE, found[-1].value)
+            self._tell(trial, TrialState.COMPLETE, found[-1].value)
         elif code in (0, DIVERGED):
             said = one.process.last_words(code) if code else f"{objective} is not finite"
-            self._tell(one, TrialState.PRUNED, reason=f"diverged: {said}")
+            self._tell(trial, TrialState.PRUNED, reason=f"diverged: {said}")
         else:
-            self._tell(one, TrialState.FAIL, reason=one.process.last_words(code))
+            self._tell(trial, TrialState.FAIL, reason=one.process.last_words(code))
 
     def _tell(
-        self, one: _Running, state: optuna.trial.TrialState, value: float | None = None, reason: str = ""
+        self,
+        trial: optuna.Trial,
+        state: optuna.trial.TrialState,
+        value: float | None = None,
+        reason: str = "",
     ) -> None:
-        trial = one.trial
         if reason:
             trial.set_user_attr(REASON, reason)
         self.study.optuna.tell(trial, value, state=state)
@@ -202,13 +213,11 @@ class Scheduler:
                 *(trial.number, self.study.settings.objective, value, best.number, best.value),
             )
         elif state.name == "PRUNED":
-            log.info(
-                "trial %d: %s after %d images", trial.number, reason, trials.images_seen(one.process.run)
-            )
+            log.info("trial %d: %s", trial.number, reason)
         else:
             log.warning("trial %d failed: %s", trial.number, reason)
         self._failures = self._failures + 1 if state.name == "FAIL" else 0
-        if self._failures == FAILURES_IN_A_ROW:
+        if self._failures >= FAILURES_IN_A_ROW and not (self.study.settings.grid and self.study.scored()):
             raise GanctlError(
                 f"{self._failures} trials in a row failed, the last: {reason}",
                 f"see {trials.log_of(self.study.sweep, trial.number)}; afterwards: {self.again}",

@@ -44,11 +44,16 @@ class Range:
         return self.count
 
     def __getitem__(self, i: int) -> int | float:
+        if not 0 <= i < self.count:
+            raise IndexError(i)
+        return self._at(i)
+
+    def _at(self, i: int) -> int | float:
         exact = Decimal(str(self.start)) + i * Decimal(str(self.step))
         return int(exact) if isinstance(self.start, int) else float(exact)
 
     def __str__(self) -> str:
-        return f"range({text(self.start)},{text(self[self.count])},{text(self.step)})"
+        return f"range({text(self.start)},{text(self._at(self.count))},{text(self.step)})"
 
 
 @dataclass(frozen=True)

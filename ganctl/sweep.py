@@ -17,7 +17,8 @@ from ganctl import config, storage, study, sweep_report, trials
 from ganctl.errors import GanctlError, UsageError, nearest
 from ganctl.scheduler import Scheduler
 from ganctl.search_space import Space, parse
-from ganctl.study import Settings, Study
+from ganctl.study import Study
+from ganctl.sweep_settings import PRUNERS, Settings, higher_is_better
 
 log = logging.getLogger("ganctl")
 
@@ -61,17 +62,17 @@ def plan(
         raise UsageError(
             "it is not said how many trials", "add --trials 20, or -m for every combination once"
         )
-    if pruner not in study.PRUNERS:
-        raise UsageError(f"there is no pruner {pruner!r}", nearest(pruner, study.PRUNERS))
+    if pruner not in PRUNERS:
+        raise UsageError(f"there is no pruner {pruner!r}", nearest(pruner, PRUNERS))
     if name is not None and not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
         raise UsageError(f"a sweep cannot be called {name!r}", "use letters, digits, dots and hyphens")
     size = space.size() if grid else target
     assert size is not None
     if objective is not None:
-        study.higher_is_better(objective, maximize)
+        higher_is_better(objective, maximize)
     cfg = space.check()
     objective = objective or default_objective(cfg)
-    higher = study.higher_is_better(objective, maximize)
+    higher = higher_is_better(objective, maximize)
     settings = Settings(tuple(overrides), grid, objective, higher, pruner, seed)
     folder = Path(cfg.run.root) / SWEEPS / (name or default_name(cfg, space, settings))
     return Plan(folder, settings, size)

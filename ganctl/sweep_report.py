@@ -96,7 +96,7 @@ def table(report: dict[str, Any]) -> str:
     lines += [
         f"trial {row['number']}: {row['reason']}"
         for row in report["trials"]
-        if row["reason"] and row["reason"] != "pruned"
+        if row["reason"] and not row["reason"].startswith("pruned")
     ]
     if report["importances"]:
         complete = counts["complete"]
@@ -133,6 +133,7 @@ def plot(study: Study, report: dict[str, Any], path: Path) -> None:
     """A PNG: the objective over the trials with the best so far, and over each parameter."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from ganctl import atomic
 
@@ -164,6 +165,7 @@ def plot(study: Study, report: dict[str, Any], path: Path) -> None:
     numbers = [row["number"] for row in complete]
     axes.step(numbers, so_far, where="post", color="tab:orange", label="best so far")
     axes.set_xlabel("trial")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
     for i, (key, parameter) in enumerate(parameters, 2):
         axes = figure.add_subplot(height, width, i)
@@ -176,7 +178,8 @@ def plot(study: Study, report: dict[str, Any], path: Path) -> None:
             axes.set_xlim(-0.5, len(labels) - 0.5)
         else:
             scatter(axes, xs)
-            if isinstance(parameter, Interval) and parameter.log:
-                axes.set_xscale("log")
+            if isinstance(parameter, Interval):
+                axes.set_xscale("log" if parameter.log else "linear")
+                axes.set_xlim(parameter.low, parameter.high)
         axes.set_xlabel(name, parse_math=False)
     atomic.write_output(path, lambda file: figure.savefig(file, format="png"))

@@ -21,6 +21,8 @@ from ganctl.errors import UsageError, shortened
 from ganctl.runs import RunFolder
 from ganctl.search_space import Space, Value, quoted, short
 
+PROGRAM = (sys.executable, "-m", "ganctl")
+
 # How a training ends that was told to stop: by Ctrl-C or SIGTERM, with its state saved or too early for that.
 STOPPED = (130, 143, -2, -15)
 DIVERGED = 3
@@ -174,7 +176,7 @@ class Trial:
         try:
             with self._log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "ganctl", *arguments],
+                    [*PROGRAM, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

@@ -18,7 +18,7 @@ TIERS = (
     ("sweep",),
     ("scheduler", "sweep_report"),
     ("study",),
-    ("trials", "storage"),
+    ("trials", "storage", "sweep_settings"),
     ("train", "sample", "evaluate", "compare"),
     ("scoring",),
     ("sides",),
