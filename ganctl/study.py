@@ -45,6 +45,7 @@ class Study:
         """
         import optuna
 
+        opened = storage.connect(url, sweep) if url is not None else None
         try:
             sweep.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -52,7 +53,7 @@ class Study:
                 f"cannot make the folder {sweep}: {error.strerror}", "choose a place with run.root=DIR"
             ) from None
         with trials.only_one(sweep):
-            opened = storage.connect(url, sweep)
+            opened = opened or storage.connect(None, sweep)
             try:
                 study = optuna.create_study(
                     storage=opened,

@@ -214,14 +214,14 @@ def find(where: str | None) -> Path:
     """
     root = Path("runs") / SWEEPS
     known = {marker.parent: marker.stat().st_mtime_ns for marker in root.glob("*/place")}
-    if where is None:
-        if not known:
-            raise UsageError(
-                f"there is no sweep below {root}/",
-                "start one: ganctl sweep +experiment=quick 'model.lr=1e-3,3e-4' --trials 2",
-            )
-        return max(known, key=lambda folder: known[folder])
-    for folder in (Path(where), root / where):
+    for folder in (Path(where), root / where) if where is not None else ():
         if os.path.isfile(folder / "place"):  # unlike Path.is_file, False for what no file can be called
             return folder
+    if not known:
+        raise UsageError(
+            f"there is no sweep below {root}/" + (f", and none at {where!r}" if where is not None else ""),
+            "start one: ganctl sweep +experiment=quick model.lr=1e-3,3e-4 --trials 2",
+        )
+    if where is None:
+        return max(known, key=lambda folder: known[folder])
     raise UsageError(f"there is no sweep {where!r}", nearest(where, [folder.name for folder in known]))

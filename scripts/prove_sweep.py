@@ -134,9 +134,9 @@ def problems(folder: Path, trials: int, before: dict[int, bytes]) -> list[str]:
     wrong = []
     if [t.number for t in found] != list(range(trials)):
         wrong.append(f"trial numbers are {[t.number for t in found]}")
-    if runs := sorted(p.parent.name for p in folder.glob("*/config.yaml")):
-        expected = [f"trial_{n:04d}" for n in range(trials)]
-        wrong += [f"run folders are {runs}"] if runs != expected else []
+    runs = sorted(p.parent.name for p in folder.glob("*/config.yaml"))
+    if runs != [f"trial_{n:04d}" for n in range(trials)]:
+        return [*wrong, f"run folders are {runs}"]
     for trial in found:
         run, who = run_of(folder, trial.number), f"trial {trial.number}"
         if trial.state not in ("COMPLETE", "PRUNED"):

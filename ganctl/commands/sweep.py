@@ -75,7 +75,7 @@ def sweep(
 
     storages.require_optuna()
     if resume is not None:
-        if overrides or multirun or objective or maximize is not None or name:
+        if overrides or multirun or objective or maximize is not None or name or seed or pruner != "median":
             raise UsageError(
                 "a sweep that goes on has its settings",
                 "give --resume with --trials, --workers and --storage",

@@ -319,8 +319,15 @@ def test_show_lists_the_best_first_and_draws(caplog: pytest.LogCaptureFixture) -
 def test_there_is_nothing_to_show() -> None:
     with pytest.raises(UsageError, match="no sweep below"):
         sweep.show(None, None)
-    with pytest.raises(UsageError, match="no sweep 'x'"):
+    with pytest.raises(UsageError, match="none at 'x'"):
         sweep.show("x", None)
+    (Path("runs/sweeps/quick_1")).mkdir(parents=True)
+    (Path("runs/sweeps/quick_1/place")).touch()
+    with pytest.raises(UsageError) as caught:
+        sweep.show("quik_1", None)
+    assert "did you mean quick_1?" in caught.value.fix
+    with pytest.raises(UsageError, match=r"no sweep\.db"):
+        sweep.show("quick_1", None)
 
 
 def test_half_a_line_is_left_for_the_next_time(tmp_path: Path) -> None:
