@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
@@ -32,6 +33,7 @@ log = logging.getLogger("ganctl")
 
 POLL_S = 0.5
 CLAIM_EVERY_S = 5.0  # while there is nothing to claim
+STOPS = 3  # of one training by somebody else: then the trial is given up
 FAILURES_IN_A_ROW = 3  # then something is wrong with all of them
 
 
@@ -71,6 +73,7 @@ class Scheduler:
     again: str
     _running: list[_Running] = field(default_factory=list)
     _failures: int = 0
+    _stops: Counter[int] = field(default_factory=Counter)
     _signal: int | None = None
     _waits: bool = False
 
@@ -168,7 +171,7 @@ class Scheduler:
                 continue
             one.reported.add(row.images)
             one.trial.report(row.value, row.images)
-            if not one.pruned and not _is_last(row, one.cfg, objective) and one.trial.should_prune():
+            if not one.pruned and not row.is_last(one.cfg, objective) and one.trial.should_prune():
                 one.pruned = True
                 one.process.stop()
 
@@ -182,8 +185,12 @@ class Scheduler:
         found = trials.rows(run, objective)
         if one.pruned and (stopped or code == 0):
             self._tell(trial, TrialState.PRUNED, reason=f"pruned after {trials.images_seen(run)} images")
-        elif stopped:  # by a signal that we may not have seen yet: it stays ours to go on with
+        elif stopped and self._stops[trial.number] < STOPS:
+            # by a signal that may be on its way to us too; if not, the trial goes on
+            self._stops[trial.number] += 1
             log.info("trial %d is stopped after %d images", trial.number, trials.images_seen(run))
+        elif stopped:
+            self._tell(trial, TrialState.FAIL, reason=f"stopped from outside {STOPS + 1} times")
         elif code == 0 and not found:
             names = trials.names(run)
             self._tell(trial, TrialState.FAIL, reason=f"no row has {objective}")
@@ -252,11 +259,3 @@ class Scheduler:
                 if code in (0, *STOPPED):
                     self._ended(one, code)
         self._running = []
-
-
-def _is_last(row: trials.Row, cfg: config.Config, objective: str) -> bool:
-    """Whether a training ends with this evaluation: then there is nothing to prune."""
-    evaluate = cfg.callbacks.evaluate
-    every = 1 if evaluate is None or objective.endswith("_loss") else evaluate.every_epochs
-    limit = cfg.trainer.max_steps
-    return row.epoch * every >= cfg.trainer.max_epochs or (limit is not None and row.step >= limit)

@@ -121,6 +121,13 @@ class Row:
     value: float | None
     epoch: int
 
+    def is_last(self, cfg: config.Config, objective: str) -> bool:
+        """Whether the training ends with this evaluation."""
+        evaluate = cfg.callbacks.evaluate
+        every = 1 if evaluate is None or objective.endswith("_loss") else evaluate.every_epochs
+        limit = cfg.trainer.max_steps
+        return self.epoch * every >= cfg.trainer.max_epochs or (limit is not None and self.step >= limit)
+
 
 def rows(run: Path, objective: str) -> list[Row]:
     """The rows of `metrics.jsonl` that have the objective. What is half written is left for the next time."""

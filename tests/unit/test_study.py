@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -220,6 +221,13 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         connect("postgresql+nodriver://me:secret@host/x", tmp_path)
     assert "secret" not in str(caught.value)
+
+
+def test_without_optuna_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UsageError) as caught:
+        require_optuna()
+    assert caught.value.fix == "pip install 'ganctl[sweep]'"
 
 
 @pytest.mark.parametrize(

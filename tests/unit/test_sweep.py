@@ -53,6 +53,8 @@ with open(f"{run}/metrics.jsonl", "a") as rows:
         if lr == 0.6:
             print("Error: losses are not finite", file=sys.stderr)
             sys.exit(3)
+        if lr == 0.9:
+            sys.exit(143)
         if lr == 0.7:
             os.kill(os.getpid(), 9)
         value = None if lr == 0.8 else lr * (0.5 if epoch == epochs - 1 else 1 + epochs - epoch)
@@ -209,6 +211,14 @@ def test_a_space_in_which_all_fail_ends_soon_and_says_why() -> None:
     assert len(list(Path("runs/sweeps/s").glob("*/config.yaml"))) == 3
     with pytest.raises(GanctlError, match="no trial was completed: diverged"):
         sweep.run(plan("model.lr=choice(0.6)", name="t", target=2), 1, None)
+
+
+@pytest.mark.slow
+def test_a_training_that_others_stop_goes_on_but_not_for_ever() -> None:
+    report = sweep.run(plan("model.lr=0.9,0.1", target=None), 1, None)
+    rows = by_number(report)
+    assert (rows[0]["state"], rows[1]["state"]) == ("failed", "complete")
+    assert Path("runs/sweeps/s/trial_0000.log").read_text().count("resume") == 3
 
 
 @pytest.mark.slow
