@@ -89,6 +89,13 @@ VERBS: dict[str, Verb | Group] = {
             "cp": Verb("configs:cp", "Copy an option to DIR/GROUP/NAME.yaml, as a start for your own."),
         },
     ),
+    "sweep": Verb(
+        "sweep:sweep", "Train many times to find good settings; killed or not, the same command goes on."
+    ),
+    "sweep show": Verb(
+        "sweep:show",
+        "Show a sweep: its trials, best first, which parameters matter, and sweep.png in its folder.",
+    ),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),
@@ -109,6 +116,10 @@ class _Table(TyperGroup):
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         self.commands = cast(Any, dict.fromkeys(self.table))  # their names: to list, to suggest
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        two = " ".join(args[:2])  # `sweep show`, beside `sweep` itself
+        return super().resolve_command(ctx, [two, *args[2:]] if " " in two and two in self.table else args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self.table:
