@@ -20,6 +20,8 @@ from ganctl.errors import UsageError
 
 MAX_RESOLUTION = 4096
 MAX_PNG_BYTES = 64 << 20
+MAX_TEXT = 1 << 20  # letters of one of our texts: the seeds of a grid
+MAX_TEXTS = 30
 
 _START = b"\x89PNG\r\n\x1a\n"
 _KINDS = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}  # colour types of the PNG header
@@ -66,18 +68,36 @@ def check(file: Path, content: bytes) -> tuple[Shape, str | None]:
     Raises:
         UsageError: it is damaged, of a mode we don't take, or a sheet of several images.
     """
-    shape = _header(file, content)
+    shape = header(file, content)
+    require_square(file, shape.height, shape.width)
     with _opened(file, content, shape) as picture:
         info = dict(picture.info)
         picture.verify()
     if "transparency" in info:
         raise UsageError(f"{file} has a transparent colour", "convert it to RGB or grey without transparency")
     label, seed = info.get("ganctl:label"), info.get("ganctl:seed")
-    if any(isinstance(text, str) and "," in text for text in (label, seed)):
+    several = any(isinstance(text, str) and re.search("[,-]", text) for text in (label, seed))
+    if several or "ganctl:columns" in info:
         raise UsageError(
             f"{file} is a sheet of several images", "write single ones with ganctl sample --outdir"
         )
     return shape, label if isinstance(label, str) and re.fullmatch(r"[0-9]{1,9}", label) else None
+
+
+def texts(file: Path, content: bytes) -> dict[str, str]:
+    """What `ganctl` wrote into the text chunks, once the checksums of all chunks are verified.
+
+    Raises:
+        UsageError: it is damaged, of a mode we don't take, or says more than any picture of ours.
+    """
+    with _opened(file, content, header(file, content)) as picture:
+        info = dict(picture.info)
+        picture.verify()
+    texts = {str(key): str(text) for key, text in info.items() if isinstance(text, str)}
+    ours = {key: text for key, text in texts.items() if key.startswith("ganctl:")}
+    if len(ours) > MAX_TEXTS or any(len(text) > MAX_TEXT for text in ours.values()):
+        raise UsageError(f"{file} says too much of itself", "give a picture that ganctl sample wrote")
+    return ours
 
 
 def decode(file: Path, shape: Shape) -> Tensor:
@@ -87,7 +107,7 @@ def decode(file: Path, shape: Shape) -> Tensor:
         UsageError: it cannot be decoded, or is not of that shape.
     """
     content = read(file)
-    if _header(file, content) != shape:
+    if header(file, content) != shape:
         raise UsageError(f"{file} is no longer {shape}", "leave the folder alone while it is read")
     with _opened(file, content, shape) as picture:
         pixels = np.array(picture)
@@ -121,14 +141,17 @@ def _opened(file: Path, content: bytes, shape: Shape) -> Iterator[Image.Image]:
         raise _damaged(file) from error
 
 
-def _header(file: Path, content: bytes) -> Shape:
+def header(file: Path, content: bytes) -> Shape:
+    """
+    Raises:
+        UsageError: it is no PNG, or of a mode we don't take.
+    """
     if len(content) < 26 or not content.startswith(_START) or content[12:16] != b"IHDR":
         raise _damaged(file)
     width, height, depth, colour = struct.unpack(">IIBB", content[16:26])
     if depth != 8 or colour not in (0, 2):
         kind = _KINDS.get(colour, f"{depth}-bit pixels")
         raise UsageError(f"{file} has {kind}", "convert it to 8-bit RGB or grey (PIL: convert('RGB') or 'L')")
-    require_square(file, height, width)
     return Shape(1 if colour == 0 else 3, height, width)
 
 

@@ -40,8 +40,9 @@ from mutate_ckpt import CKPT
 from mutate_claims import SAFETENSORS
 from mutate_images import NPZ, PNG
 
-from ganctl import checkpoint, inputs, sample
+from ganctl import checkpoint, inputs
 from ganctl.errors import UsageError
+from ganctl.generator import Generator
 
 MAX_MEGABYTES = 200.0
 MAX_SECONDS = 10.0
@@ -88,7 +89,7 @@ class Outcome:
 def read_generator(path: Path) -> Any:
     """All that a generator's file means: its weights, its facts, and what it draws."""
     snapshot = checkpoint.read(path)
-    drawn = sample.sample(snapshot, [0, 7], [0, 1], torch.device("cpu"))
+    drawn = Generator(snapshot, torch.device("cpu")).sample([0, 0, 7, 7], [0, 1, 0, 1])
     facts = (snapshot.facts, snapshot.nimg, snapshot.config, snapshot.generator, snapshot.versions)
     return snapshot.digest, facts, drawn.numpy().tobytes()
 

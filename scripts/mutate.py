@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from ganctl import checkpoint, images, sample
+from ganctl import bulk, checkpoint, generator
 from ganctl.data.dataset import DatasetFacts
 from ganctl.networks.dcgan import Generator
+from ganctl.sample import Product
 from ganctl.snapshot import entry
 
 CANARY = "executed"  # what a payload that runs leaves in the current folder
@@ -71,9 +72,10 @@ def good_files(folder: Path) -> Good:
             torch.save(training | {checkpoint.KEY: content}, file)
         snapshot = checkpoint.read(folder / f"{i}.ckpt")
         checkpoint.write(folder / f"{i}.safetensors", snapshot)
-    pixels = sample.sample(snapshot, [3, 7], [0, 1], torch.device("cpu"))
-    sample.write_npz(snapshot, pixels, [3, 7], [0, 1], folder / "0.npz")
-    images.save_png(images.to_pil(pixels[0]), folder / "0.png", sample.provenance(snapshot, [3], [0]))
+    drawer = generator.Generator(snapshot, torch.device("cpu"))
+    bulk.write_array(drawer, Product([3, 7], [0, 1]), folder / "0.npz", ".npz")
+    bulk.write_singles(drawer, Product([3], [0]), folder)
+    (folder / "3_seed000000.png").rename(folder / "0.png")
     names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png")
     return Good(*((folder / name).read_bytes() for name in names))
 
