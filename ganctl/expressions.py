@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ganctl.errors import UsageError, nearest
-from ganctl.generate import MAX_IMAGES, require_possible
+from ganctl.generate import require_possible
 from ganctl.latents import MAX_SEED
 
 
@@ -52,11 +52,11 @@ def parse_labels(text: str | None, names: Sequence[str]) -> list[int]:
     return list(dict.fromkeys(labels))
 
 
-def parse_seeds(text: str, most: int = MAX_IMAGES) -> list[int]:
+def parse_seeds(text: str, most: int | None = None) -> list[int]:
     """`0,1,4-6` -> [0, 1, 4, 5, 6].
 
     Args:
-        most: of them; no more are listed.
+        most: of them; no more are listed. As many as one call draws without it.
 
     Raises:
         UsageError: names the part that is no seed, or there are too many.

@@ -72,11 +72,15 @@ def all_at_once(
     return torch.cat([part.cpu() for part in parts])
 
 
-def require_possible(num: int, most: int = MAX_IMAGES) -> None:
+def require_possible(num: int, most: int | None = None) -> None:
     """
+    Args:
+        most: images; `MAX_IMAGES` without it.
+
     Raises:
         UsageError: so many images cannot be drawn in one call.
     """
+    most = MAX_IMAGES if most is None else most
     if num > most:
         raise UsageError(f"{num} images are too many for one call", f"draw {most} at most at a time")
 

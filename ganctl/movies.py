@@ -12,6 +12,9 @@ from torch import Tensor
 
 from ganctl import atomic, images
 from ganctl.errors import GanctlError, UsageError
+from ganctl.pngs import Shape
+
+MAX_BYTES = 512 << 20  # of the pixels of a film
 
 
 def write(
@@ -52,12 +55,23 @@ def write(
     atomic.write_output(path, lambda file: first.save(file, format="GIF", duration=duration, **options))
 
 
-def require_writer(kind: str, resolution: int, scale: int) -> None:
+def require_possible(kind: str, strip: Shape, side: int) -> None:
     """Finds out before the frames are drawn whether `write` can write them.
 
+    Args:
+        strip: of all frames side by side.
+        side: height and width of a frame as it is shown.
+
     Raises:
-        UsageError: imageio-ffmpeg is not there, or H.264 does not take images of that size.
+        UsageError: imageio-ffmpeg is not there, H.264 does not take images of that size, or the film is too
+            large: it is held in memory.
     """
+    size = strip.channels * strip.height * strip.width
+    if size > MAX_BYTES:
+        raise UsageError(
+            f"the frames of this film take {size / 2**20:.0f} MiB",
+            f"give fewer --frames, or a smaller --scale: {MAX_BYTES >> 20} MiB at most",
+        )
     if kind != ".mp4":
         return
     try:
@@ -66,10 +80,9 @@ def require_writer(kind: str, resolution: int, scale: int) -> None:
         raise UsageError(
             "MP4 needs imageio-ffmpeg", "pip install 'ganctl[video]', or write a .gif"
         ) from error
-    if resolution * scale % 2:
+    if side % 2:
         raise UsageError(
-            f"an MP4 cannot be {resolution * scale} pixels wide, an odd number",
-            "add --scale 2, or write a .gif",
+            f"an MP4 cannot be {side} pixels wide, an odd number", "add --scale 2, or write a .gif"
         )
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from ganctl import bulk, checkpoint, generator
+from ganctl import bulk, checkpoint, generator, images, sample
 from ganctl.data.dataset import DatasetFacts
 from ganctl.networks.dcgan import Generator
-from ganctl.sample import Product
+from ganctl.sample import Layout, Product
 from ganctl.snapshot import entry
 
 CANARY = "executed"  # what a payload that runs leaves in the current folder
@@ -30,6 +30,7 @@ class Good:
         safetensors, other_safetensors: the same two.
         npz: images, labels and seeds.
         png: one image.
+        sheet: a grid of the second generator, with the names of the labels.
     """
 
     ckpt: bytes
@@ -38,6 +39,7 @@ class Good:
     other_safetensors: bytes
     npz: bytes
     png: bytes
+    sheet: bytes
 
 
 def good_files(folder: Path) -> Good:
@@ -76,7 +78,10 @@ def good_files(folder: Path) -> Good:
     bulk.write_array(drawer, Product([3, 7], [0, 1]), folder / "0.npz", ".npz")
     bulk.write_singles(drawer, Product([3], [0]), folder)
     (folder / "3_seed000000.png").rename(folder / "0.png")
-    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png")
+    asked, layout = Product([3, 7], range(3), 0.5), Layout(3, captions=True)
+    sheet = sample.picture(snapshot, asked, layout, sample.pixels(drawer, asked))
+    images.save_png(sheet, folder / "sheet.png", sample.provenance(drawer, asked, layout))
+    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png", "sheet.png")
     return Good(*((folder / name).read_bytes() for name in names))
 
 

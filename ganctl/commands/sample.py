@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -120,8 +121,9 @@ def sample(
         raise UsageError("this generator was trained without labels", "leave out --captions")
     layout = sampling.grid_of(asked, captions=captions, scale=scale)
     if is_picture or kind in FILMS:
-        sampling.shape_of(snapshot, asked, layout)
-        movies.require_writer(kind, snapshot.facts.resolution, scale)
+        shape = sampling.shape_of(snapshot, asked, layout)
+        if kind in FILMS:
+            movies.require_possible(kind, shape, snapshot.facts.resolution * scale)
     target = out or Path(f"{stem}{kind}")
     with collectives.together():
         collectives.from_first(lambda: atomic.require_writable(target if outdir is None else outdir / target))
@@ -152,6 +154,8 @@ def _suffix(format: str | None, out: Path | None, outdir: Path | None, is_film: 
     if outdir is not None and (out is not None or format not in (None, "png") or is_film):
         what = "--interpolate" if is_film else "--out and --format"
         raise UsageError("--outdir writes single PNGs", f"leave out {what}")
+    if out is not None and not out.name:
+        raise UsageError("--out is no file name", "give one, as in --out grid.png")
     if said in known:
         return said
     listed = ", ".join(suffix[1:] for suffix in known[:-1]) + f" and {known[-1][1:]}"
@@ -193,7 +197,7 @@ def replay(
     """
     if out is not None and len(pictures) > 1:
         raise UsageError("--out is for one picture", "give one, or leave out --out")
-    if out is not None and out.exists() and not force:
+    if out is not None and os.path.lexists(out) and not force:
         raise UsageError(f"{out} is there already", "choose another --out, or add --force")
 
     from ganctl import images, progress

@@ -198,6 +198,12 @@ def test_run_folder_that_holds_a_run_is_refused(invoke: Invoke, good: Path, tmp_
         (["--interpolate", "1", "2", "--outdir", "x"], "--outdir", "--interpolate"),
         (["--interpolate", "1", "2", "--seeds", "3"], "--interpolate", "--seeds"),
         (["--interpolate", "1", "2", "--captions"], "--captions", "--captions"),
+        (
+            ["--interpolate", "1", "2", "--frames", "9000", "--scale", "32", "--out", "x.gif"],
+            "MiB",
+            "--frames",
+        ),
+        (["--out", "."], "--out", "grid.png"),
         (["--loop"], "--loop", "--interpolate"),
         (["--captions", "--format", "npz"], "--captions", ".png"),
         (["--scale", "2", "--outdir", "x"], "single images", "--scale"),

@@ -29,7 +29,7 @@ def test_every_command_line_ends_with_0_or_2() -> None:
     counts = fuzz(cases=150, seed=0)
     assert counts.total() >= 150
     verbs = {name.partition(",")[0] for name in counts}
-    assert verbs == {"train", "resume", "sample", "eval", "compare"}
+    assert verbs == {"train", "resume", "sample", "replay", "eval", "compare"}
     codes = {name[-1] for name in counts}
     assert codes == {"0", "2"}, "what is right must occur as well as what is wrong"
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ganctl import movies
 from ganctl.errors import UsageError
+from ganctl.pngs import Shape
 
 torch.manual_seed(0)
 # Smooth enough for H.264, and no two alike.
@@ -74,13 +75,20 @@ def test_an_mp4_shows_the_frames(tmp_path: Path) -> None:
 
 
 def test_what_an_mp4_needs_is_known_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    movies.require_writer(".mp4", 7, 2)
-    movies.require_writer(".gif", 7, 1)
+    strip = Shape(1, 16, 160)
+    movies.require_possible(".mp4", strip, 14)
+    movies.require_possible(".gif", strip, 7)
     with pytest.raises(UsageError, match="7 pixels") as caught:
-        movies.require_writer(".mp4", 7, 1)
+        movies.require_possible(".mp4", strip, 7)
     assert "--scale 2" in caught.value.fix
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    movies.require_writer(".gif", 8, 1)
+    movies.require_possible(".gif", strip, 8)
     with pytest.raises(UsageError, match="imageio-ffmpeg") as caught:
-        movies.require_writer(".mp4", 8, 1)
+        movies.require_possible(".mp4", strip, 8)
     assert "pip install 'ganctl[video]'" in caught.value.fix
+
+
+def test_a_film_that_memory_does_not_hold_is_refused() -> None:
+    movies.require_possible(".gif", Shape(1, 1 << 10, 1 << 19), 1 << 10)
+    with pytest.raises(UsageError, match="513 MiB"):
+        movies.require_possible(".gif", Shape(1, 1 << 10, 513 << 10), 1 << 10)
