@@ -72,7 +72,7 @@ class Weights:
     """
 
     def __init__(self, ckpt: str | None, root: Path = Path("runs")) -> None:
-        self._where = str(ckpt) if ckpt else f"{root}/ and the bundled generator"
+        self._ckpt, self._root = ckpt, root
         self._files = iter([runs.find_checkpoint(ckpt, root)]) if ckpt else _candidates(root)
         self._seen: dict[str, Path] = {}
         self._read = self._skipped = 0
@@ -100,7 +100,12 @@ class Weights:
             if snapshot.digest == digest:
                 self._last = snapshot
                 return snapshot
-        looked = f"{self._where}: {self._read} checkpoints" + (
+        if self._ckpt is not None:
+            raise UsageError(
+                f"{self._ckpt} does not hold the weights {digest}",
+                "leave out --ckpt to look for them in runs/",
+            )
+        looked = f"{self._root}/ and the bundled generator: {self._read} checkpoints" + (
             f", and {self._skipped} that cannot be read" if self._skipped else ""
         )
         raise UsageError(f"there are no weights {digest} in {looked}", "give their file with --ckpt FILE")

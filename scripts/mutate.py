@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ganctl import bulk, checkpoint, generator, images, sample
+from ganctl import arrays, checkpoint, generator, images, sample, singles
 from ganctl.data.dataset import DatasetFacts
 from ganctl.networks.dcgan import Generator
 from ganctl.sample import Layout, Product
@@ -75,8 +75,8 @@ def good_files(folder: Path) -> Good:
         snapshot = checkpoint.read(folder / f"{i}.ckpt")
         checkpoint.write(folder / f"{i}.safetensors", snapshot)
     drawer = generator.Generator(snapshot, torch.device("cpu"))
-    bulk.write_array(drawer, Product([3, 7], [0, 1]), folder / "0.npz", ".npz")
-    bulk.write_singles(drawer, Product([3], [0]), folder)
+    arrays.write(drawer, Product([3, 7], [0, 1]), folder / "0.npz", ".npz")
+    singles.write(drawer, Product([3], [0]), folder)
     (folder / "3_seed000000.png").rename(folder / "0.png")
     asked, layout = Product([3, 7], range(3), 0.5), Layout(3, captions=True)
     sheet = sample.picture(snapshot, asked, layout, sample.pixels(drawer, asked))

@@ -92,7 +92,7 @@ def sample(
     if interpolate is not None and seeds is not None:
         raise UsageError("--interpolate has its own seeds", "leave out --seeds: --interpolate 5:0 5:7")
 
-    from ganctl import atomic, bulk, expressions, generator, images, latents, movies
+    from ganctl import arrays, atomic, expressions, generator, images, latents, movies, singles
     from ganctl import sample as sampling
 
     if seeds is None:
@@ -130,9 +130,9 @@ def sample(
         drawer = generator.Generator(snapshot, find_device(device), trust_code=trust_code)
         if outdir is not None and isinstance(asked, sampling.Product):
             target = outdir
-            bulk.write_singles(drawer, asked, outdir, batch_size=batch_size, force=force)
+            singles.write(drawer, asked, outdir, batch_size=batch_size, force=force)
         elif kind in ARRAYS and isinstance(asked, sampling.Product):
-            bulk.write_array(drawer, asked, target, kind, batch_size=batch_size, force=force)
+            arrays.write(drawer, asked, target, kind, batch_size=batch_size, force=force)
         else:
             drawn = sampling.pixels(drawer, asked, batch_size)
             whole = drawn if interpolate else collectives.gather(drawn)

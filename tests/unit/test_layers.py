@@ -15,7 +15,7 @@ TIERS = (
     ("cli",),
     ("commands",),
     ("terminal",),
-    ("replay", "bulk"),
+    ("replay", "arrays", "singles"),
     ("train", "sample", "evaluate", "compare"),
     ("scoring", "generator"),
     ("sides",),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from small_generator import CPU, snapshot_of
 
-from ganctl import bulk, checkpoint, images, replay, sample
+from ganctl import checkpoint, images, replay, sample, singles
 from ganctl.errors import UsageError
 from ganctl.expressions import Point
 from ganctl.generator import Generator
@@ -156,7 +156,7 @@ def test_a_file_that_is_named_is_the_only_one(generator: Generator) -> None:
     checkpoint.write(Path("other.safetensors"), snapshot_of(seed=1))
     path = drawn(generator, ONE, Layout())
     assert replay.Replay("mine.safetensors")(path).differing == 0
-    with pytest.raises(UsageError, match="there are no weights"):
+    with pytest.raises(UsageError, match="does not hold the weights"):
         replay.Replay("other.safetensors")(path)
 
 
@@ -243,7 +243,7 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(
 
 
 def test_singles_of_a_folder(generator: Generator) -> None:
-    bulk.write_singles(generator, Product([0, 1, 2], range(40)), Path("singles"))
+    singles.write(generator, Product([0, 1, 2], range(40)), Path("singles"))
     draw = replay.Replay()
     found = [draw(path).differing for path in sorted(Path("singles").iterdir())]
     assert found == [0] * 120

@@ -1,7 +1,7 @@
-"""Any number of images to disk, in constant memory; what an interruption left goes on with the same call.
+"""Any number of images as one array, in constant memory; an interrupted call goes on with the same arguments.
 
-Single PNGs are looked at one by one: what is there already stays. An array grows in `OUT.part`, unpacked,
-beside `OUT.part.json`, which says what is asked for and how far it is; an `.npz` is packed at the end.
+It grows in `OUT.part`, unpacked, beside `OUT.part.json`, which says what is asked for and how far it is. An
+`.npz` is packed when all images are there.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from torch import Tensor
 
-from ganctl import atomic, collectives, generate, images, pngs, progress
+from ganctl import atomic, collectives, generate, progress
 from ganctl.errors import UsageError
 from ganctl.generator import Generator
 from ganctl.sample import Layout, Product, provenance
@@ -31,78 +31,9 @@ log = logging.getLogger("ganctl")
 
 NOTED_EVERY_S = 10.0  # so much of the drawing a power cut costs
 COPY_BYTES = 1 << 20
-SINGLE = Layout()
 
 
-def file_names(label_names: Sequence[str]) -> list[str]:
-    """How the file names of a label's images begin; one of nothing where there are no labels."""
-    names = [f"{images.file_name(name)}_" for name in label_names] or [""]
-    if len({name.casefold() for name in names}) < len(names):  # `a b` and `a_b` are one file name
-        names = [f"{y}_" for y in range(len(names))]
-    return names
-
-
-def write_singles(
-    generator: Generator, asked: Product, outdir: Path, *, batch_size: int = 1024, force: bool = False
-) -> None:
-    """One PNG an image of this rank's share: `<label name>_seed<seed>.png`, or `seed<seed>.png` where there
-    are no labels. A file that is there and says that it is the same image is kept; a damaged one is drawn
-    anew.
-
-    Args:
-        force: draw all of them, over whatever is there.
-
-    Raises:
-        UsageError: a file that is there is another image; nothing can be written.
-    """
-    part = collectives.share(len(asked), generate.MICRO_BATCH)
-    names = file_names(generator.label_names)
-    common = provenance(generator, Product([0], [0], asked.truncation), SINGLE)
-    try:
-        with progress.bar(len(part), "img") as bar:
-            for start in range(0, len(part), batch_size):
-                missing: list[tuple[Path, dict[str, str], int]] = []
-                for i in part[start : start + batch_size]:
-                    label, seed = asked[i]
-                    said = {"ganctl:label": str(label)} if generator.num_classes else {}
-                    text = common | said | {"ganctl:seed": str(seed)}
-                    target = outdir / f"{names[label]}seed{seed:06d}.png"
-                    if force or not _is_there(target, text):
-                        missing.append((target, text, i))
-                drawn = generator.draw([asked[i] for _, _, i in missing], truncation=asked.truncation)
-                for (target, text, _), image in zip(missing, drawn, strict=True):
-                    images.save_png(images.to_pil(image), target, text, sync=False)
-                bar.update(min(batch_size, len(part) - start))
-    except KeyboardInterrupt:
-        log.warning("interrupted: the same command goes on with what is not yet in %s", outdir)
-        raise
-    finally:
-        os.sync()  # once, instead of for each file
-
-
-def _is_there(target: Path, text: dict[str, str]) -> bool:
-    """Whether a file is the picture that it would be.
-
-    Raises:
-        UsageError: it is another one.
-    """
-    if not os.path.lexists(target):
-        return False
-    content = pngs.read(target)
-    try:
-        found = pngs.texts(target, content)
-    except UsageError:
-        return False
-    if found != text:
-        key = next((k for k in text if found.get(k) != text[k]), "ganctl:")
-        raise UsageError(
-            f"{target} is another picture: its {key.removeprefix('ganctl:')} differs",
-            "choose another --outdir, or draw over what is there with --force",
-        )
-    return True
-
-
-def write_array(
+def write(
     generator: Generator,
     asked: Product,
     out: Path,
@@ -156,7 +87,7 @@ class _Growing:
         self.has_labels = generator.num_classes > 0
         side = generator.resolution
         self.shape = (len(asked), side, side, generator.channels)
-        self.arguments = provenance(generator, asked, SINGLE) | {"shape": list(self.shape)}
+        self.arguments = provenance(generator, asked, Layout()) | {"shape": list(self.shape)}
         self.image_bytes = side * side * generator.channels
         self.done = 0
         self._last_note = 0.0

@@ -1,4 +1,4 @@
-"""Many images on disk: what they hold, and what an interruption costs."""
+"""Many images on disk, as arrays and as single PNGs: what they hold, and what an interruption costs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from PIL import Image
 from small_generator import CPU, snapshot_of
 from torch import Tensor
 
-from ganctl import atomic, bulk, inputs
+from ganctl import arrays, atomic, inputs, singles
 from ganctl.errors import UsageError
 from ganctl.expressions import Point
 from ganctl.generator import Generator
@@ -60,14 +60,14 @@ def files(folder: Path) -> list[str]:
 def test_arrays_are_channels_last_with_labels_and_seeds(generator: Generator, tmp_path: Path) -> None:
     asked = Product([2, 0], [3, 4, 9])
     for kind in KINDS:
-        bulk.write_array(generator, asked, tmp_path / f"a{kind}", kind, batch_size=2)
+        arrays.write(generator, asked, tmp_path / f"a{kind}", kind, batch_size=2)
     assert files(tmp_path) == ["a.npy", "a.npz"]
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["images", "labels", "seeds"]
-        assert (arrays["labels"].dtype, arrays["seeds"].dtype) == (np.int64, np.int64)
-        assert arrays["labels"].tolist() == [2, 2, 2, 0, 0, 0]
-        assert arrays["seeds"].tolist() == [3, 4, 9, 3, 4, 9]
-        images = arrays["images"]
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert sorted(file) == ["images", "labels", "seeds"]
+        assert (file["labels"].dtype, file["seeds"].dtype) == (np.int64, np.int64)
+        assert file["labels"].tolist() == [2, 2, 2, 0, 0, 0]
+        assert file["seeds"].tolist() == [3, 4, 9, 3, 4, 9]
+        images = file["images"]
     assert (images.shape, images.dtype) == ((6, 8, 8, 1), np.uint8)
     assert np.array_equal(images[4, :, :, 0], generator.sample(0, 4)[0, 0].numpy())
     assert np.array_equal(np.load(tmp_path / "a.npy", mmap_mode="r"), images)
@@ -76,9 +76,9 @@ def test_arrays_are_channels_last_with_labels_and_seeds(generator: Generator, tm
 def test_an_npz_has_the_same_bytes_every_time_and_opens_for_evaluation(
     generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bulk.write_array(generator, ASKED, tmp_path / "a.npz", ".npz")
+    arrays.write(generator, ASKED, tmp_path / "a.npz", ".npz")
     monkeypatch.setattr("time.time", lambda: 0.0)
-    bulk.write_array(generator, ASKED, tmp_path / "b.npz", ".npz", batch_size=7)
+    arrays.write(generator, ASKED, tmp_path / "b.npz", ".npz", batch_size=7)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.npz") as archive:
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_DEFLATED}
@@ -89,11 +89,11 @@ def test_an_npz_has_the_same_bytes_every_time_and_opens_for_evaluation(
 
 def test_without_labels_there_are_seeds_alone(tmp_path: Path) -> None:
     unconditional = Generator(snapshot_of((), channels=3), CPU)
-    bulk.write_array(unconditional, Product([0], [3, 12]), tmp_path / "a.npz", ".npz")
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
-        assert sorted(arrays) == ["images", "seeds"]
-        assert arrays["images"].shape == (2, 8, 8, 3)
-    bulk.write_singles(unconditional, Product([0], [3, 12]), tmp_path / "singles")
+    arrays.write(unconditional, Product([0], [3, 12]), tmp_path / "a.npz", ".npz")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert sorted(file) == ["images", "seeds"]
+        assert file["images"].shape == (2, 8, 8, 3)
+    singles.write(unconditional, Product([0], [3, 12]), tmp_path / "singles")
     assert files(tmp_path / "singles") == ["seed000003.png", "seed000012.png"]
     for path in ("singles", "a.npz"):
         found = inputs.open_images(tmp_path / path)
@@ -105,15 +105,15 @@ def test_without_labels_there_are_seeds_alone(tmp_path: Path) -> None:
 def test_an_interrupted_array_goes_on_where_it_was(
     generator: Generator, tmp_path: Path, drawn: SimpleNamespace, kind: str
 ) -> None:
-    bulk.write_array(generator, ASKED, tmp_path / f"whole{kind}", kind)
+    arrays.write(generator, ASKED, tmp_path / f"whole{kind}", kind)
     drawn.count, drawn.stop_at = 0, 60
     for expected in (60, 120, 180):
         with pytest.raises(KeyboardInterrupt):
-            bulk.write_array(generator, ASKED, tmp_path / f"a{kind}", kind, batch_size=20)
+            arrays.write(generator, ASKED, tmp_path / f"a{kind}", kind, batch_size=20)
         assert drawn.count == expected
         assert files(tmp_path) == [f"a{kind}.part", f"a{kind}.part.json", f"whole{kind}"]
         drawn.stop_at += 60
-    bulk.write_array(generator, ASKED, tmp_path / f"a{kind}", kind, batch_size=20)
+    arrays.write(generator, ASKED, tmp_path / f"a{kind}", kind, batch_size=20)
     assert drawn.count == 200
     assert files(tmp_path) == [f"a{kind}", f"whole{kind}"]
     assert (tmp_path / f"a{kind}").read_bytes() == (tmp_path / f"whole{kind}").read_bytes()
@@ -123,7 +123,7 @@ def interrupted(generator: Generator, folder: Path, drawn: SimpleNamespace) -> P
     """`a.npy`, of which 60 of 200 images are there."""
     drawn.stop_at = 60
     with pytest.raises(KeyboardInterrupt):
-        bulk.write_array(generator, ASKED, folder / "a.npy", ".npy", batch_size=20)
+        arrays.write(generator, ASKED, folder / "a.npy", ".npy", batch_size=20)
     drawn.stop_at, drawn.count = 10**9, 0
     return folder / "a.npy"
 
@@ -134,7 +134,7 @@ def test_what_a_kill_left_behind_the_note_is_drawn_again(
     out = interrupted(generator, tmp_path, drawn)
     with (tmp_path / "a.npy.part").open("ab") as file:
         file.write(b"half an image")
-    bulk.write_array(generator, ASKED, out, ".npy")
+    arrays.write(generator, ASKED, out, ".npy")
     assert drawn.count == 140
     assert np.array_equal(
         np.load(out)[:, :, :, 0], generator.sample([2] * 100 + [0] * 100, [*ASKED.seeds] * 2)[:, 0]
@@ -157,11 +157,11 @@ def test_a_part_of_something_else_is_refused_until_forced(
     before = (tmp_path / "a.npy.part").read_bytes()
     other = Generator(OTHERS[key][0], CPU)
     with pytest.raises(UsageError, match=f"something else: another {key}") as caught:
-        bulk.write_array(other, OTHERS[key][1], out, ".npy")
+        arrays.write(other, OTHERS[key][1], out, ".npy")
     assert "--force" in caught.value.fix
     assert drawn.count == 0
     assert (tmp_path / "a.npy.part").read_bytes() == before
-    bulk.write_array(other, OTHERS[key][1], out, ".npy", force=True)
+    arrays.write(other, OTHERS[key][1], out, ".npy", force=True)
     assert drawn.count == 200
     assert np.array_equal(
         np.load(out)[7, :, :, 0], other.draw([OTHERS[key][1][7]], truncation=OTHERS[key][1].truncation)[0, 0]
@@ -189,7 +189,7 @@ def test_a_damaged_part_is_refused_with_the_way_out(
     out = interrupted(generator, tmp_path, drawn)
     damage(tmp_path / "a.npy.part.json", tmp_path / "a.npy.part")
     with pytest.raises(UsageError) as caught:
-        bulk.write_array(generator, ASKED, out, ".npy")
+        arrays.write(generator, ASKED, out, ".npy")
     assert "--force" in caught.value.fix
     assert drawn.count == 0
 
@@ -208,9 +208,9 @@ def test_two_processes_do_not_write_one_array(
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"1\n"
         with pytest.raises(UsageError, match="another process"):
-            bulk.write_array(generator, ASKED, out, ".npy")
+            arrays.write(generator, ASKED, out, ".npy")
         holder.kill()
-    bulk.write_array(generator, ASKED, out, ".npy")
+    arrays.write(generator, ASKED, out, ".npy")
 
 
 def test_a_disk_without_room_is_known_before_anything_is_drawn(
@@ -218,10 +218,10 @@ def test_a_disk_without_room_is_known_before_anything_is_drawn(
 ) -> None:
     room = SimpleNamespace(free=200 * 64)
     monkeypatch.setattr("shutil.disk_usage", lambda path: room)
-    bulk.write_array(generator, ASKED, tmp_path / "a.npy", ".npy")
+    arrays.write(generator, ASKED, tmp_path / "a.npy", ".npy")
     room.free -= 1
     with pytest.raises(UsageError, match="200 images take"):
-        bulk.write_array(generator, ASKED, tmp_path / "b.npy", ".npy")
+        arrays.write(generator, ASKED, tmp_path / "b.npy", ".npy")
     assert drawn.count == 200
     assert files(tmp_path) == ["a.npy"]
 
@@ -230,7 +230,7 @@ def test_a_disk_without_room_is_known_before_anything_is_drawn(
 
 
 def test_singles_say_where_they_come_from(generator: Generator, tmp_path: Path) -> None:
-    bulk.write_singles(generator, Product([2], [3, 4]), tmp_path)
+    singles.write(generator, Product([2], [3, 4]), tmp_path)
     assert files(tmp_path) == ["ankle-boot_seed000003.png", "ankle-boot_seed000004.png"]
     with Image.open(tmp_path / "ankle-boot_seed000004.png") as picture:
         assert picture.text["ganctl:label"] == "2"
@@ -242,16 +242,16 @@ def test_singles_say_where_they_come_from(generator: Generator, tmp_path: Path) 
 def test_singles_that_are_there_stay_and_the_others_are_drawn(
     generator: Generator, tmp_path: Path, drawn: SimpleNamespace
 ) -> None:
-    bulk.write_singles(generator, ASKED, tmp_path / "whole")
+    singles.write(generator, ASKED, tmp_path / "whole")
     drawn.count, drawn.stop_at = 0, 60
     with pytest.raises(KeyboardInterrupt):
-        bulk.write_singles(generator, ASKED, tmp_path / "a", batch_size=20)
+        singles.write(generator, ASKED, tmp_path / "a", batch_size=20)
     made = {name: os.stat(tmp_path / "a" / name).st_ino for name in files(tmp_path / "a")}
     assert len(made) == 60
     damaged = tmp_path / "a" / next(iter(made))
     damaged.write_bytes(damaged.read_bytes()[:-9])
     drawn.stop_at = 10**9
-    bulk.write_singles(generator, ASKED, tmp_path / "a", batch_size=20)
+    singles.write(generator, ASKED, tmp_path / "a", batch_size=20)
     assert drawn.count == 201
     assert files(tmp_path / "a") == files(tmp_path / "whole")
     for name in files(tmp_path / "a"):
@@ -264,19 +264,19 @@ def test_pictures_of_other_weights_are_not_drawn_over_until_forced(
     generator: Generator, tmp_path: Path
 ) -> None:
     asked = Product([1], range(3))
-    bulk.write_singles(Generator(snapshot_of(seed=1), CPU), asked, tmp_path)
+    singles.write(Generator(snapshot_of(seed=1), CPU), asked, tmp_path)
     before = (tmp_path / "trouser_seed000000.png").read_bytes()
     with pytest.raises(UsageError, match="another picture: its checkpoint differs"):
-        bulk.write_singles(generator, asked, tmp_path)
+        singles.write(generator, asked, tmp_path)
     assert (tmp_path / "trouser_seed000000.png").read_bytes() == before
-    bulk.write_singles(generator, asked, tmp_path, force=True)
+    singles.write(generator, asked, tmp_path, force=True)
     assert (tmp_path / "trouser_seed000000.png").read_bytes() != before
 
 
 def test_a_strangers_png_is_not_drawn_over(generator: Generator, tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "trouser_seed000000.png")
     with pytest.raises(UsageError, match="another picture"):
-        bulk.write_singles(generator, Product([1], [0]), tmp_path)
+        singles.write(generator, Product([1], [0]), tmp_path)
 
 
 def test_singles_are_synced_once(
@@ -285,7 +285,7 @@ def test_singles_are_synced_once(
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append("one"))
     monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
-    bulk.write_singles(generator, ASKED, tmp_path / "a")
+    singles.write(generator, ASKED, tmp_path / "a")
     assert synced == ["all"]
     atomic.write(tmp_path / "b", lambda file: file.write(b"x"))
     assert synced[1:] == ["one", "one"]  # the file and its folder
@@ -304,7 +304,7 @@ def test_singles_are_synced_once(
 def test_a_label_name_neither_leaves_the_folder_nor_is_an_option(
     names: tuple[str, ...], expected: list[str]
 ) -> None:
-    assert bulk.file_names(names) == expected
+    assert singles.file_names(names) == expected
 
 
 def test_what_is_written_does_not_gather_in_memory(
@@ -312,7 +312,7 @@ def test_what_is_written_does_not_gather_in_memory(
 ) -> None:
     """No draw, no write and no read is larger than a batch."""
     sizes: list[int] = []
-    monkeypatch.setattr(bulk, "COPY_BYTES", 4096)
+    monkeypatch.setattr(arrays, "COPY_BYTES", 4096)
     draw = Generator.draw
 
     def measured(self: Generator, points: list[Point], *, truncation: float = 1.0) -> Tensor:
@@ -326,6 +326,6 @@ def test_what_is_written_does_not_gather_in_memory(
         "write",
         lambda self, data: sizes.append(len(data)) or write(self, data),
     )
-    bulk.write_array(generator, Product([0, 1, 2], range(300)), tmp_path / "a.npz", ".npz", batch_size=50)
+    arrays.write(generator, Product([0, 1, 2], range(300)), tmp_path / "a.npz", ".npz", batch_size=50)
     assert max(sizes) <= 4096
     assert sum(sizes) > 2 * 900 * 64
