@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from ganctl import checkpoint, data, ema, images
+from ganctl import checkpoint, data, ema, images, sample
 from ganctl.config import Config, compose
 from ganctl.data.dataset import Dataset, ImageSet
 from ganctl.gan import GAN
