@@ -47,6 +47,9 @@ VERBS: dict[str, Verb | Group] = {
     "sample": Verb(
         "sample:sample", "Draw images of a label: the same checkpoint, label and seed give the same bytes."
     ),
+    "replay": Verb(
+        "sample:replay", "Draw pictures again from what they say of themselves, and compare every pixel."
+    ),
     "eval": Verb(
         "evaluate:eval_",
         "Score a checkpoint or pictures against real images, with the score of real images beside it.",

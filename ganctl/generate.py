@@ -18,41 +18,71 @@ MAX_IMAGES = 10_000_000  # of one call: a slip of the finger must not fill the m
 
 
 @torch.inference_mode()
+def draw(G: nn.Module, z: Tensor, y: Tensor, device: torch.device) -> Tensor:
+    """One pass of the generator, padded with zeros.
+
+    Args:
+        G: generator on `device`, in evaluation mode.
+        z: (n, latent_dim) on the CPU, n ≤ `MICRO_BATCH`.
+        y: (n,) int64, or (n, num_classes) float: the shares of the labels, of networks with a `ConcatLabel`.
+
+    Returns:
+        (n, C, H, W) uint8 on `device`.
+    """
+    n = len(z)
+    z, y = (torch.cat([x, x.new_zeros(MICRO_BATCH - n, *x.shape[1:])]).to(device) for x in (z, y))
+    return images.to_uint8(G(z, y))[:n]
+
+
 def batches(
-    G: nn.Module, latent_dim: int, labels: Sequence[int], seeds: Sequence[int], device: torch.device
+    G: nn.Module,
+    latent_dim: int,
+    labels: Sequence[int],
+    seeds: Sequence[int],
+    device: torch.device,
+    truncation: float = 1.0,
 ) -> Iterator[Tensor]:
     """Yields the images of (label, seed) pairs in order, at most `MICRO_BATCH` at a time.
 
     Args:
         G: generator on `device`; set to evaluation mode.
         labels, seeds: N integers each.
+        truncation: ψ in (0, 1], by which latents are multiplied.
 
     Yields:
         (n, C, H, W) uint8 on `device`, n ≤ `MICRO_BATCH`.
     """
     G.eval()
     for start in range(0, len(seeds), MICRO_BATCH):
-        part = list(seeds[start : start + MICRO_BATCH])
-        y = list(labels[start : start + MICRO_BATCH])
-        padding = MICRO_BATCH - len(part)
-        z = latents.from_seeds(part + [0] * padding, latent_dim).to(device)
-        yield images.to_uint8(G(z, torch.tensor(y + [0] * padding, device=device)))[: len(part)]
+        part = slice(start, start + MICRO_BATCH)
+        z = latents.from_seeds(seeds[part], latent_dim) * truncation
+        yield draw(G, z, torch.tensor(labels[part]), device)
 
 
 def all_at_once(
-    G: nn.Module, latent_dim: int, labels: Sequence[int], seeds: Sequence[int], device: torch.device
+    G: nn.Module,
+    latent_dim: int,
+    labels: Sequence[int],
+    seeds: Sequence[int],
+    device: torch.device,
+    truncation: float = 1.0,
 ) -> Tensor:
     """`batches` joined: (N, C, H, W) uint8 on the CPU."""
-    return torch.cat([b.cpu() for b in batches(G, latent_dim, labels, seeds, device)])
+    parts = batches(G, latent_dim, labels, seeds, device, truncation)
+    return torch.cat([part.cpu() for part in parts])
 
 
-def require_possible(num: int) -> None:
+def require_possible(num: int, most: int | None = None) -> None:
     """
+    Args:
+        most: images; `MAX_IMAGES` without it.
+
     Raises:
         UsageError: so many images cannot be drawn in one call.
     """
-    if num > MAX_IMAGES:
-        raise UsageError(f"{num} images are too many for one call", f"draw {MAX_IMAGES} at most at a time")
+    most = MAX_IMAGES if most is None else most
+    if num > most:
+        raise UsageError(f"{num} images are too many for one call", f"draw {most} at most at a time")
 
 
 def proportional_labels(class_counts: Sequence[int], n: int) -> list[int]:

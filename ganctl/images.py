@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ganctl import atomic
 
+MAX_CAPTION = 40  # letters: names come from checkpoints
+
 
 def to_uint8(images: Tensor) -> Tensor:
     """[-1, 1] -> 0..255: round((x + 1) · 127.5), values outside clamped. Any shape; dtype uint8."""
@@ -50,10 +52,17 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
 
 
+def enlarged(picture: Image.Image, scale: int) -> Image.Image:
+    """Its pixels enlarged by a whole factor."""
+    if scale == 1:
+        return picture
+    size = (picture.width * scale, picture.height * scale)
+    return picture.resize(size, Image.Resampling.NEAREST)
+
+
 def enlarged_grid(images: Tensor, columns: int, scale: int = 2) -> Image.Image:
     """A grid (N, C, H, W) uint8 -> picture, its pixels enlarged by a whole factor `scale`."""
-    sheet = to_pil(grid(images, columns))
-    return sheet.resize((sheet.width * scale, sheet.height * scale), Image.Resampling.NEAREST)
+    return enlarged(to_pil(grid(images, columns)), scale)
 
 
 def class_grid(images: Tensor, captions: Sequence[str], scale: int = 2) -> Image.Image:
@@ -80,8 +89,31 @@ def class_grid(images: Tensor, captions: Sequence[str], scale: int = 2) -> Image
     return page
 
 
-def save_png(picture: Image.Image, path: Path, text: Mapping[str, str] | None = None) -> None:
+def band_width(captions: Sequence[str]) -> int:
+    """Of the white band in which `captioned` writes."""
+    font = ImageFont.load_default(size=12)
+    return int(max(font.getlength(caption[:MAX_CAPTION]) for caption in captions)) + 8
+
+
+def captioned(sheet: Image.Image, captions: Sequence[str]) -> Image.Image:
+    """A grid with a caption on the left of each row, those of `captions` from above; white behind them."""
+    band = band_width(captions)
+    page = Image.new(sheet.mode, (sheet.width + band, sheet.height), "white")
+    page.paste(sheet, (band, 0))
+    font, draw = ImageFont.load_default(size=12), ImageDraw.Draw(page)
+    for i, caption in enumerate(captions):
+        middle = (i + 0.5) * sheet.height / len(captions)
+        draw.text((band - 4, middle), caption[:MAX_CAPTION], fill="black", font=font, anchor="rm")
+    return page
+
+
+def save_png(
+    picture: Image.Image, path: Path, text: Mapping[str, str] | None = None, *, sync: bool = True
+) -> None:
     """Writes a PNG whole or not at all, with `text` in its text chunks.
+
+    Args:
+        sync: as of `atomic.write`.
 
     Raises:
         UsageError: the file cannot be written.
@@ -89,7 +121,7 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, str] | None = 
     info = PngInfo()
     for key, value in (text or {}).items():
         info.add_text(key, value)
-    atomic.write_output(path, lambda file: picture.save(file, format="PNG", pnginfo=info))
+    atomic.write_output(path, lambda file: picture.save(file, format="PNG", pnginfo=info), sync=sync)
 
 
 def file_name(label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import torch
@@ -32,15 +33,35 @@ def from_seeds(seeds: Sequence[int], latent_dim: int) -> Tensor:
     return z
 
 
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Along the arc between two latents (Shoemake 1985; for GANs White 2016, arXiv:1609.04468, section 2):
+    sin((1 - t) Ω) / sin Ω · a + sin(t Ω) / sin Ω · b, Ω the angle between them. Halfway between two normal
+    latents the straight line is shorter than almost any latent; the arc is not.
+
+    Args:
+        a, b: (latent_dim,) float.
+        t: in [0, 1]; at 0 it is `a`, at 1 `b`, exactly.
+
+    Returns:
+        (latent_dim,) as `a` and `b` are; between parallel latents, which have no arc, on the straight line.
+    """
+    cosine = torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0)
+    angle = math.acos(min(max(cosine.item(), -1.0), 1.0))
+    if math.sin(angle) < 1e-6:
+        return torch.lerp(a, b, t)
+    # Each weight by itself: at the ends they are exactly 1 and 0.
+    return math.sin((1 - t) * angle) / math.sin(angle) * a + math.sin(t * angle) / math.sin(angle) * b
+
+
 def require_seeds(first: int, count: int) -> None:
     """
     Raises:
         UsageError: not all of first, …, first + count - 1 are seeds.
     """
-    if first + count - 1 > MAX_SEED:
-        raise UsageError(
-            f"seeds from {first} to {first + count - 1} are too large", f"seeds go up to {MAX_SEED}"
-        )
+    last = first + count - 1
+    if first < 0 or last > MAX_SEED:
+        which = f"seed {first} is" if count == 1 else f"seeds from {first} to {last} are"
+        raise UsageError(f"{which} too {'small' if first < 0 else 'large'}", f"seeds go from 0 to {MAX_SEED}")
 
 
 def step_seed(seed: int, step: int, rank: int, attempt: int = 0) -> int:

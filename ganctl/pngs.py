@@ -20,6 +20,8 @@ from ganctl.errors import UsageError
 
 MAX_RESOLUTION = 4096
 MAX_PNG_BYTES = 64 << 20
+MAX_TEXT = 1 << 20  # letters of one of our texts: the seeds of a grid
+MAX_TEXTS = 30
 
 _START = b"\x89PNG\r\n\x1a\n"
 _KINDS = {3: "a palette", 4: "an alpha channel", 6: "an alpha channel"}  # colour types of the PNG header
@@ -66,14 +68,16 @@ def check(file: Path, content: bytes) -> tuple[Shape, str | None]:
     Raises:
         UsageError: it is damaged, of a mode we don't take, or a sheet of several images.
     """
-    shape = _header(file, content)
+    shape = header(file, content)
+    require_square(file, shape.height, shape.width)
     with _opened(file, content, shape) as picture:
         info = dict(picture.info)
         picture.verify()
     if "transparency" in info:
         raise UsageError(f"{file} has a transparent colour", "convert it to RGB or grey without transparency")
     label, seed = info.get("ganctl:label"), info.get("ganctl:seed")
-    if any(isinstance(text, str) and "," in text for text in (label, seed)):
+    several = any(isinstance(text, str) and re.search("[,-]", text) for text in (label, seed))
+    if several or "ganctl:columns" in info:
         raise UsageError(
             f"{file} is a sheet of several images", "write single ones with ganctl sample --outdir"
         )
@@ -81,17 +85,29 @@ def check(file: Path, content: bytes) -> tuple[Shape, str | None]:
 
 
 def provenance(file: Path) -> tuple[Shape, dict[str, str]]:
-    """Shape and text chunks `ganctl:…` of what `ganctl sample` drew, a sheet of several images too.
+    """Shape and `texts` of a file.
 
     Raises:
-        UsageError: it is damaged, or of a mode we don't write.
+        UsageError: as `read` and `texts`.
     """
     content = read(file)
-    shape = _shape(file, content)
-    with _opened(file, content, shape) as picture:
-        info = {str(key): text for key, text in picture.info.items()}
+    return header(file, content), texts(file, content)
+
+
+def texts(file: Path, content: bytes) -> dict[str, str]:
+    """What `ganctl` wrote into the text chunks, once the checksums of all chunks are verified.
+
+    Raises:
+        UsageError: it is damaged, of a mode we don't take, or says more than any picture of ours.
+    """
+    with _opened(file, content, header(file, content)) as picture:
+        info = dict(picture.info)
         picture.verify()
-    return shape, {k: v for k, v in info.items() if k.startswith("ganctl:") and isinstance(v, str)}
+    texts = {str(key): str(text) for key, text in info.items() if isinstance(text, str)}
+    ours = {key: text for key, text in texts.items() if key.startswith("ganctl:")}
+    if len(ours) > MAX_TEXTS or any(len(text) > MAX_TEXT for text in ours.values()):
+        raise UsageError(f"{file} says too much of itself", "give a picture that ganctl sample wrote")
+    return ours
 
 
 def decode(file: Path, shape: Shape) -> Tensor:
@@ -101,7 +117,7 @@ def decode(file: Path, shape: Shape) -> Tensor:
         UsageError: it cannot be decoded, or is not of that shape.
     """
     content = read(file)
-    if _header(file, content) != shape:
+    if header(file, content) != shape:
         raise UsageError(f"{file} is no longer {shape}", "leave the folder alone while it is read")
     with _opened(file, content, shape) as picture:
         pixels = np.array(picture)
@@ -135,13 +151,11 @@ def _opened(file: Path, content: bytes, shape: Shape) -> Iterator[Image.Image]:
         raise _damaged(file) from error
 
 
-def _header(file: Path, content: bytes) -> Shape:
-    shape = _shape(file, content)
-    require_square(file, shape.height, shape.width)
-    return shape
-
-
-def _shape(file: Path, content: bytes) -> Shape:
+def header(file: Path, content: bytes) -> Shape:
+    """
+    Raises:
+        UsageError: it is no PNG, or of a mode we don't take.
+    """
     if len(content) < 26 or not content.startswith(_START) or content[12:16] != b"IHDR":
         raise _damaged(file)
     width, height, depth, colour = struct.unpack(">IIBB", content[16:26])

@@ -1,162 +1,171 @@
-"""(checkpoint, labels, seeds) -> pictures on disk, each a pure function of the three."""
+"""What one call of `ganctl sample` asks for -> pixels -> a picture that says how to draw it again."""
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from ganctl import __version__, atomic, collectives, generate, images, progress
-from ganctl.errors import UsageError, nearest
-from ganctl.latents import MAX_SEED
+from ganctl import __version__, collectives, devices, generate, images, progress
+from ganctl.errors import UsageError
+from ganctl.expressions import Point, require_truncation, seeds_text
+from ganctl.generator import Generator
+from ganctl.pngs import Shape
 from ganctl.snapshot import Snapshot
 
-MAX_BYTES = 4 << 30  # of the pixels of one call
+MAX_BYTES = 4 << 30  # of the pixels of one picture
+MAX_FRAMES = 10_000
+GAP = 2  # black pixels around each image of a grid
 
 
-def parse_labels(text: str | None, names: Sequence[str]) -> list[int]:
-    """`5`, `0-9`, `1,3,5`, `all`, class names, and mixtures of them; None is all.
+@dataclass(frozen=True)
+class Product:
+    """Every seed for every label, label by label: image (l, s) is number `l · len(seeds) + s`."""
 
-    Returns:
-        The labels in their order, each once. Without names, which is a generator trained without labels, the
-        single 0, at which it does not look.
+    labels: Sequence[int]
+    seeds: Sequence[int]
+    truncation: float = 1.0
 
-    Raises:
-        UsageError: names the part that is no label, and the labels there are.
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for more images than one call can draw, and a truncation that is none."""
+        generate.require_possible(len(self))
+        require_truncation(self.truncation)
+
+    def __len__(self) -> int:
+        return len(self.labels) * len(self.seeds)
+
+    def __getitem__(self, i: int) -> Point:
+        return Point(self.labels[i // len(self.seeds)], self.seeds[i % len(self.seeds)])
+
+
+@dataclass(frozen=True)
+class Way:
+    """`frames` images from one point to another."""
+
+    a: Point
+    b: Point
+    frames: int
+    truncation: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for too few or too many frames, and a truncation that is none."""
+        if not 2 <= self.frames <= MAX_FRAMES:
+            raise UsageError(
+                f"{self.frames} frames cannot be drawn", f"from one image to another are 2 to {MAX_FRAMES}"
+            )
+        require_truncation(self.truncation)
+
+    def __len__(self) -> int:
+        return self.frames
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How images become one picture.
+
+    Args:
+        columns: images in a row of a grid; 0: a single image without a frame.
+        captions: the name of a label beside the row in which its images begin.
+        scale: whole factor by which pixels are enlarged.
     """
-    if not names:
-        if text is not None:
-            raise UsageError("this generator was trained without labels", "leave out --label")
-        return [0]
-    labels: list[int] = []
-    for part in (p.strip() for p in ("all" if text is None else text).split(",")):
-        span = re.fullmatch(r"(\d{1,9})-(\d{1,9})", part)
-        if part in names:
-            labels.append(list(names).index(part))
-        elif part == "all":
-            labels += range(len(names))
-        elif span and int(span[1]) <= int(span[2]) < len(names):
-            labels += range(int(span[1]), int(span[2]) + 1)
-        elif re.fullmatch(r"\d{1,9}", part) and int(part) < len(names):
-            labels.append(int(part))
-        else:
-            numbers = part.replace("-", "").isdecimal()
-            fix = f"labels are 0 to {len(names) - 1}" if numbers else nearest(part, [*names, "all"])
-            raise UsageError(f"there is no label {part!r}", fix)
-    return list(dict.fromkeys(labels))
+
+    columns: int = 0
+    captions: bool = False
+    scale: int = 1
 
 
-def parse_seeds(text: str) -> list[int]:
-    """`0,1,4-6` -> [0, 1, 4, 5, 6].
-
-    Raises:
-        UsageError: names the part that is no seed, or there are too many.
-    """
-    seeds: list[int] = []
-    for part in (p.strip() for p in text.split(",")):
-        match = re.fullmatch(r"(\d{1,20})(?:-(\d{1,20}))?", part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last <= MAX_SEED:
-            raise UsageError(f"cannot read the seeds {part!r}", "write numbers and ranges, as in 0,1,4-6")
-        generate.require_possible(len(seeds) + last - first + 1)
-        seeds += range(first, last + 1)
-    return seeds
+def grid_of(asked: Product | Way, *, captions: bool = False, scale: int = 1) -> Layout:
+    """A row for each label, a square where there is one label, and a strip of the frames of a way."""
+    if isinstance(asked, Way):
+        return Layout(asked.frames, scale=scale)
+    per_label = len(asked.seeds)
+    columns = per_label if len(asked.labels) > 1 else math.ceil(math.sqrt(per_label))
+    return Layout(columns, captions, scale)
 
 
-def sample(
-    snapshot: Snapshot,
-    labels: Sequence[int],
-    seeds: Sequence[int],
-    device: torch.device,
-    *,
-    trust_code: bool = False,
-    batch_size: int = 1024,
-) -> Tensor:
-    """Every seed for every label, label by label: image (l, s) is number `l · len(seeds) + s`. Of these this
-    rank's share; `collectives.gather` joins them.
+def pixels(generator: Generator, asked: Product | Way, batch_size: int = 1024) -> Tensor:
+    """What is asked for. Of a product only this rank's share; `collectives.gather` joins them.
 
     Args:
         batch_size: images drawn at a time; the pixels don't depend on it.
 
     Returns:
-        (N, C, H, W) uint8 on the CPU, N = len(labels) · len(seeds) where there is one rank.
+        (N, C, H, W) uint8 on the CPU, N = len(asked) where there is one rank.
+    """
+    if isinstance(asked, Way):
+        return generator.interpolate(asked.a, asked.b, asked.frames, truncation=asked.truncation)
+    part = collectives.share(len(asked), generate.MICRO_BATCH)
+    drawn = [generator.draw([], truncation=asked.truncation)]
+    with progress.bar(len(part), "img") as bar:
+        for start in range(0, len(part), batch_size):
+            points = [asked[i] for i in part[start : start + batch_size]]
+            drawn.append(generator.draw(points, truncation=asked.truncation))
+            bar.update(len(points))
+    return torch.cat(drawn)
+
+
+def shape_of(snapshot: Snapshot, asked: Product | Way, layout: Layout) -> Shape:
+    """Of the picture, before anything is drawn.
 
     Raises:
-        UsageError: there are too many, or they take more than `MAX_BYTES`: a file's own labels and sizes soon
-            ask for that.
+        UsageError: it is too large: a file's own labels and sizes soon ask for that.
     """
-    generate.require_possible(len(labels) * len(seeds))
-    size = len(labels) * len(seeds) * snapshot.facts.channels * snapshot.facts.resolution**2
+    facts = snapshot.facts
+    height = width = facts.resolution
+    if layout.columns:
+        rows = -(-len(asked) // layout.columns)
+        height, width = (n * (facts.resolution + GAP) + GAP for n in (rows, layout.columns))
+    size = height * width * layout.scale**2 * facts.channels
     if size > MAX_BYTES:
         raise UsageError(
-            f"{len(labels) * len(seeds):,} images of this generator take {size / 2**30:.0f} GiB",
-            f"ask for fewer labels or seeds at a time: {MAX_BYTES >> 30} GiB at most",
+            f"{len(asked):,} images of this generator in one picture take {size / 2**30:.0f} GiB",
+            f"ask for fewer: {MAX_BYTES >> 30} GiB at most; --outdir and --format npy or npz take more",
         )
-    G = snapshot.build(trust_code=trust_code).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pairs = own_pairs(labels, seeds)
-    y, s = [label for label, _ in pairs], [seed for _, seed in pairs]
-    facts = snapshot.facts
-    parts = [torch.empty(0, facts.channels, facts.resolution, facts.resolution, dtype=torch.uint8)]
-    with progress.bar(len(y), "img") as bar:
-        for start in range(0, len(y), batch_size):
-            stop = start + batch_size
-            parts.append(generate.all_at_once(G, snapshot.latent_dim, y[start:stop], s[start:stop], device))
-            bar.update(len(parts[-1]))
-    return torch.cat(parts)
+    width = width * layout.scale
+    if layout.captions:
+        width += images.band_width(_captions(snapshot, asked, layout))
+    return Shape(facts.channels, height * layout.scale, width)
 
 
-def own_pairs(labels: Sequence[int], seeds: Sequence[int]) -> list[tuple[int, int]]:
-    """This rank's share of the images, as (label, seed)."""
-    part = collectives.share(len(labels) * len(seeds), generate.MICRO_BATCH)
-    return [(labels[i // len(seeds)], seeds[i % len(seeds)]) for i in part]
+def picture(snapshot: Snapshot, asked: Product | Way, layout: Layout, drawn: Tensor) -> Image.Image:
+    """All images that were asked for as one."""
+    sheet = images.grid(drawn, layout.columns, GAP) if layout.columns else drawn[0]
+    scaled = images.enlarged(images.to_pil(sheet), layout.scale)
+    return images.captioned(scaled, _captions(snapshot, asked, layout)) if layout.captions else scaled
 
 
-def provenance(snapshot: Snapshot, labels: Sequence[int], seeds: Sequence[int]) -> dict[str, str]:
-    """The text chunks of a PNG: enough to draw the same picture again."""
-    label = {"ganctl:label": ",".join(str(y) for y in labels)} if snapshot.facts.num_classes else {}
-    return {
-        "ganctl:version": __version__,
-        "ganctl:checkpoint": snapshot.digest,
-        **label,
-        "ganctl:seed": ",".join(str(s) for s in seeds),
-    }
+def _captions(snapshot: Snapshot, asked: Product | Way, layout: Layout) -> list[str]:
+    """One for each row of a grid: the name of the label whose images begin in it."""
+    assert isinstance(asked, Product)
+    rows = [""] * -(-len(asked) // layout.columns)
+    for i, label in enumerate(asked.labels):
+        rows[i * len(asked.seeds) // layout.columns] = snapshot.facts.label_names[label]
+    return rows
 
 
-def write_grid(
-    snapshot: Snapshot, pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], out: Path
-) -> None:
-    """One PNG: a row for each label, or a square where there is one label."""
-    columns = len(seeds) if len(labels) > 1 else int(np.ceil(np.sqrt(len(seeds))))
-    picture = images.to_pil(images.grid(pixels, columns))
-    images.save_png(picture, out, provenance(snapshot, labels, seeds))
+def provenance(generator: Generator, asked: Product | Way, layout: Layout) -> dict[str, str]:
+    """The text chunks of a PNG: enough to draw the same picture again, which `replay` does.
 
-
-def write_singles(
-    snapshot: Snapshot, pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], outdir: Path
-) -> None:
-    """One PNG an image of this rank's share: `<label name>_seed<seed>.png`, or `seed<seed>.png` where there
-    are no labels."""
-    names = [f"{images.file_name(name)}_" for name in snapshot.facts.label_names] or [""]
-    if len({name.casefold() for name in names}) < len(names):  # `a b` and `a_b` are one file name
-        names = [f"{y}_" for y in range(len(names))]
-    for (y, s), image in zip(own_pairs(labels, seeds), pixels, strict=True):
-        target = outdir / f"{names[y]}seed{s:06d}.png"
-        images.save_png(images.to_pil(image), target, provenance(snapshot, [y], [s]))
-
-
-def write_npz(
-    snapshot: Snapshot, pixels: Tensor, labels: Sequence[int], seeds: Sequence[int], out: Path
-) -> None:
-    """`images` uint8 (N, H, W, C), `labels` int64 (N,) where there are any, `seeds` int64 (N,)."""
-    arrays = {
-        "images": pixels.permute(0, 2, 3, 1).contiguous().numpy(),
-        "labels": np.repeat(np.asarray(labels, dtype=np.int64), len(seeds)),
-        "seeds": np.tile(np.asarray(seeds, dtype=np.int64), len(labels)),
-    }
-    if not snapshot.facts.num_classes:
-        del arrays["labels"]
-    atomic.write_output(out, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    What has no effect is left out: the labels of a generator without any, the layout of a single image.
+    """
+    texts = {"version": __version__, "checkpoint": generator.digest}
+    if isinstance(asked, Way):
+        a, b = (f"{p.label}:{p.seed}" if generator.num_classes else f"{p.seed}" for p in (asked.a, asked.b))
+        texts |= {"interpolate": f"{a} {b}", "frames": str(asked.frames)}
+    else:
+        if generator.num_classes:
+            texts["label"] = ",".join(map(str, asked.labels))
+        texts["seed"] = seeds_text(asked.seeds)
+    texts["truncation"] = repr(float(asked.truncation))
+    if layout.columns:
+        texts |= {"columns": str(layout.columns), "scale": str(layout.scale)}
+        texts |= {"captions": "rows"} if layout.captions else {}
+    parameter = next(generator.network.parameters(), None)
+    if parameter is not None:
+        texts["precision"] = str(parameter.dtype).removeprefix("torch.")
+    texts |= {"device": devices.describe(generator.device), "torch": str(torch.__version__)}
+    return {f"ganctl:{key}": text for key, text in texts.items()}

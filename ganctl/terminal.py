@@ -18,8 +18,6 @@ from ganctl.errors import GanctlError, UsageError, printable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import torch
-
     from ganctl.report import Metric, Report
     from ganctl.snapshot import Snapshot
 
@@ -149,39 +147,6 @@ def report_footer(report: Report) -> str:
         f"{extractors or 'pixels'}; seed {p['seed']}; {p['timings']['total']} s on {p['device']}"
     )
     return "\n".join(lines)
-
-
-def find_device(name: str) -> torch.device:
-    device = _device(name)
-    logging.getLogger("ganctl").debug("device %s", device)
-    return device
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return _own_gpu()
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    available: dict[str, Callable[[], bool]] = {
-        "cpu": lambda: True,
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-    }
-    if name not in available:
-        raise UsageError(f"there is no device {name!r}", "devices are auto, cpu, cuda and mps")
-    if not available[name]():
-        raise UsageError(f"this machine has no {name} device", "use --device cpu, or auto")
-    return _own_gpu() if name == "cuda" else torch.device(name)
-
-
-def _own_gpu() -> torch.device:
-    """Each process of a machine has one of its own; srun may show it no other."""
-    import torch
-
-    job = ranks.current()
-    return torch.device(f"cuda:{job.local_rank % torch.cuda.device_count()}" if job.launcher else "cuda")
 
 
 def open_checkpoint(ckpt: str | None) -> tuple[Path, Snapshot]:

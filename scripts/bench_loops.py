@@ -31,14 +31,14 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
-from ganctl import checkpoint, data, ema, images
+from ganctl import checkpoint, data, ema, images, sample
 from ganctl.build import build_gan, resolve_precision
 from ganctl.config import compose
 from ganctl.config_schema import Config
 from ganctl.data.dataset import Dataset, ImageSet
 from ganctl.gan import GAN
+from ganctl.generator import Generator
 from ganctl.losses import squared_gradient_norm
-from ganctl.sample import sample
 
 SAMPLE_BATCH = 1024
 
@@ -229,9 +229,9 @@ def sampling(cfg: Config, dataset: Dataset, batches: int) -> float:
     weights = dict(build_gan(cfg, dataset.facts, 1).G.state_dict())
     snapshot = checkpoint.Snapshot({}, facts, cfg.model.latent_dim, generator, weights, 0, 0, None, {})
     cpu = torch.device("cpu")
-    sample(snapshot, [0], range(SAMPLE_BATCH), cpu, batch_size=SAMPLE_BATCH)
+    sample.pixels(Generator(snapshot, cpu), sample.Product([0], range(SAMPLE_BATCH)), SAMPLE_BATCH)
     started = time.perf_counter()
-    sample(snapshot, [0], range(batches * SAMPLE_BATCH), cpu, batch_size=SAMPLE_BATCH)
+    sample.pixels(Generator(snapshot, cpu), sample.Product([0], range(batches * SAMPLE_BATCH)), SAMPLE_BATCH)
     return time.perf_counter() - started
 
 

@@ -3,15 +3,15 @@
     python scripts/fuzz_cli.py                       # 5 000 cases
     python scripts/fuzz_cli.py --cases 500 --seed 7
 
-Each case is one command line: Hydra overrides of `train` and `resume`, or labels, seeds, counts, formats,
-metrics, features and devices of `sample`, `eval` and `compare`; nearly right, damaged, or wild (control
-characters, surrogates, thousands of digits, deep brackets, interpolations and resolvers). The whole command
-runs in this process up to the point where its work would begin: no training starts, no image is generated, no
-score computed, nothing is fetched. A case is wrong if it ends otherwise than with 0 or 2, with a traceback,
-without the lines that say what is wrong and what would work, after more than two seconds of CPU, with a
-gigabyte or two more of memory, or with a control character of its own on the terminal; or if a configuration
-that was accepted is not the same after it went through config.yaml. The first wrong case is shrunk to a small
-one (Hypothesis) and ends the run with exit code 1.
+Each case is one command line: Hydra overrides of `train` and `resume`, or labels, seeds, interpolations,
+counts, formats, metrics, features and devices of `sample`, `replay`, `eval` and `compare`; nearly right,
+damaged, or wild (control characters, surrogates, thousands of digits, deep brackets, interpolations and
+resolvers). The whole command runs in this process up to the point where its work would begin: no training
+starts, no image is generated, no score computed, nothing is fetched. A case is wrong if it ends otherwise
+than with 0 or 2, with a traceback, without the lines that say what is wrong and what would work, after more
+than two seconds of CPU, with a gigabyte or two more of memory, or with a control character of its own on the
+terminal; or if a configuration that was accepted is not the same after it went through config.yaml. The first
+wrong case is shrunk to a small one (Hypothesis) and ends the run with exit code 1.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ from fuzz_words import commands
 from hypothesis import HealthCheck, Phase
 from typer.testing import CliRunner
 
-from ganctl import cli, config, evaluate, snapshot
+from ganctl import checkpoint, cli, config, evaluate, generator, images, sample, snapshot
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import UsageError
 from ganctl.networks.dcgan import Generator
 from ganctl.report import Report
+from ganctl.sample import Layout, Product
 
 CPU_SECONDS = 2.0
 MORE_MEMORY = 2 << 30
@@ -69,7 +70,7 @@ def stage() -> Iterator[Path]:
         os.chdir(folder)
         stack.callback(os.chdir, before)
         _write_files(folder)
-        for words in (["train"], ["resume", "run"], ["sample"], ["eval"], ["compare", "a.json", "b.json"]):
+        for words in WARM_UP:
             run(words, folder)  # imports are not counted
         if not Path("/proc/self/statm").exists():  # not Linux: memory goes unwatched
             yield folder
@@ -96,14 +97,19 @@ def _evaluate(fakes: Any, reals: Any, request: Any, device: Any, emit: Any) -> t
     return Report({}, reals.protocol | fakes.protocol | evaluate._circumstances(run), None, (), None), True
 
 
-def _all_at_once(G: Any, latent_dim: int, labels: list[int], seeds: list[int], device: Any) -> torch.Tensor:
-    return torch.zeros(len(seeds), 1, 8, 8, dtype=torch.uint8)
+def _all_at_once(G: Any, latent_dim: int, labels: list[int], *rest: Any) -> torch.Tensor:
+    return torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8)
 
 
 def _no_network(*args: Any, **kwargs: Any) -> Any:
     raise UsageError("there is no network", "fetch it first")
 
 
+WARM_UP = (
+    *(["train"], ["resume", "run"], ["sample"], ["eval"], ["compare", "a.json", "b.json"]),
+    *(["sample", "--interpolate", "1", "2", "--out", "a.gif"], ["sample", "--out", "a.npz"]),
+    ["replay", "grid.png"],
+)
 STUBS = {
     "ganctl.train.train": _train,
     "ganctl.generate.all_at_once": _all_at_once,
@@ -130,6 +136,10 @@ def _write_files(folder: Path) -> None:
     newest.parent.mkdir(parents=True)
     shutil.copy(folder / "good.ckpt", newest)
     (folder / "runs" / "x" / "config.yaml").write_text("name: x\n")
+    drawer = generator.Generator(checkpoint.read(folder / "good.ckpt"), torch.device("cpu"))
+    asked = Product([1, 2], range(3))
+    picture = sample.picture(drawer.snapshot, asked, Layout(3), torch.zeros(6, 1, 8, 8, dtype=torch.uint8))
+    images.save_png(picture, folder / "grid.png", sample.provenance(drawer, asked, Layout(3)))
     (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_text(yaml.safe_dump(config.compose([]).model_dump()))
     protocol = {"data": "digits", "real": "x", "num_real": 2, "floor": "x", "num_gen": 2, "labels": "x"}
@@ -143,7 +153,7 @@ def _write_files(folder: Path) -> None:
 def run(words: list[str], folder: Path) -> SimpleNamespace:
     """One command line: `exit_code`, `stdout`, `stderr`, `exception`, CPU `seconds`; leaves no file."""
     logging.getLogger("ganctl").handlers = []  # a handler keeps the stream of the call that made it
-    keep = {"good.ckpt", "a.json", "b.json", "run", "runs"}
+    keep = {"good.ckpt", "grid.png", "a.json", "b.json", "run", "runs"}
     started = time.process_time()
     done = CliRunner().invoke(cli.app, words)
     seconds = time.process_time() - started

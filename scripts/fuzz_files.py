@@ -38,17 +38,20 @@ import torch
 from mutate import CANARY, Good, Mutation, good_files
 from mutate_ckpt import CKPT
 from mutate_claims import SAFETENSORS
-from mutate_images import NPZ, PNG
+from mutate_images import NPZ, PNG, SHEET
 
-from ganctl import checkpoint, inputs, pngs, sample
+from ganctl import checkpoint, inputs, pngs
 from ganctl.errors import UsageError
+from ganctl.generator import Generator
+from ganctl.replay import Replay
 
 MAX_MEGABYTES = 200.0
 MAX_SECONDS = 10.0
 ADDRESS_SPACE = 4 << 30  # on top of what the process has before
 MUTATIONS: dict[str, dict[str, Mutation]] = {"ckpt": CKPT, "safetensors": SAFETENSORS, "npz": NPZ, "png": PNG}
+MUTATIONS["sheet"] = SHEET
 # Of the cases of each form: most of them where most can go wrong.
-SHARES = {"ckpt": 0.5, "safetensors": 0.25, "npz": 0.125, "png": 0.125}
+SHARES = {"ckpt": 0.5, "safetensors": 0.25, "npz": 0.125, "png": 0.0625, "sheet": 0.0625}
 WATCHED = (
     "os.system",
     "os.exec",
@@ -88,7 +91,7 @@ class Outcome:
 def read_generator(path: Path) -> Any:
     """All that a generator's file means: its weights, its facts, and what it draws."""
     snapshot = checkpoint.read(path)
-    drawn = sample.sample(snapshot, [0, 7], [0, 1], torch.device("cpu"))
+    drawn = Generator(snapshot, torch.device("cpu")).sample([0, 0, 7, 7], [0, 1, 0, 1])
     facts = (snapshot.facts, snapshot.nimg, snapshot.config, snapshot.generator, snapshot.versions)
     return snapshot.digest, facts, drawn.numpy().tobytes()
 
@@ -107,12 +110,20 @@ def read_picture(folder: Path) -> Any:
     return read_images(folder)
 
 
+def read_sheet(path: Path) -> Any:
+    """What `ganctl replay` makes of a grid, if it is identical."""
+    again = Replay("1.safetensors")(path)
+    if again.differing:
+        raise UsageError("it differs", "give what it was")
+    return again.picture.size, again.picture.tobytes()
+
+
 def written(form: str, data: bytes, folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     """The file and what reads it. A PNG gets a folder."""
     if form != "png":
         path = folder / f"case.{form}"
         path.write_bytes(data)
-        return path, read_images if form == "npz" else read_generator
+        return path, {"npz": read_images, "sheet": read_sheet}.get(form, read_generator)
     (folder / "pictures").mkdir(exist_ok=True)
     (folder / "pictures" / "3_seed000000.png").write_bytes(data)
     return folder / "pictures", read_picture
@@ -185,6 +196,7 @@ def worker(seed: int, cases: list[tuple[int, str, str]], good: Good, folder: Pat
         "safetensors": (good.safetensors, good.other_safetensors),
         "npz": (good.npz,),
         "png": (good.png,),
+        "sheet": (good.sheet,),
     }
     meanings = {}
     for form, files in originals.items():

@@ -160,7 +160,7 @@ def options(draw: st.DrawFn, **values: st.SearchStrategy[str]) -> list[str]:
 
 
 def commands() -> st.SearchStrategy[list[str]]:
-    """Command lines of `train`, of `sample`, of `eval` and of `compare`."""
+    """Command lines of `train`, `resume`, `sample`, `replay`, `eval` and `compare`."""
     spans = st.builds(lambda a, width: f"{a}-{a + width}", st.integers(0, 9), st.integers(0, 60))
     small = st.integers(1, 20).map(str)
     counts = st.sampled_from(["0", "-1", "10000000001", "9" * 12, "9" * 40, "many"])
@@ -173,12 +173,32 @@ def commands() -> st.SearchStrategy[list[str]]:
         "device": st.sampled_from(["auto", "auto", "cpu", "cpu", "cuda", "mps", "cuda:0", "CPU"]),
         "ckpt": st.sampled_from(["good.ckpt"] * 6 + ["last.ckpt", ".", "a.json"]),
     }
-    sample = options(
-        label=joined(st.one_of(labels, labels, labels, spans)),
+    files = ["a.png", "a.npz", "a.npy", "a.gif", "a", "x/a.PNG", "a.jpg"]
+    drawing = {
+        "label": joined(st.one_of(labels, labels, labels, spans)),
+        "truncation": st.one_of(st.floats(0, 1).map(repr), numbers),
+        "scale": st.sampled_from(["1", "2", "3", "0", "65", "1.5"]),
+        "out": st.sampled_from(files),
+    }
+    images = options(
         seeds=joined(st.one_of(small, spans, st.sampled_from(["0", "4-6", "4294967295"]))),
-        format=st.sampled_from(["png", "png", "npz", "npz", "jpg"]),
+        format=st.sampled_from(["png", "png", "npz", "npz", "npy", "jpg", "gif"]),
         batch_size=few,
+        **drawing,
         **common,
+    )
+    digit, seed = st.sampled_from("0123456789"), st.integers(0, 99).map(str)
+    point = st.one_of(digit, seed, st.builds(lambda y, s: f"{y}:{s}", digit, seed))
+    end = st.sampled_from("pppdw").flatmap({"p": point, "d": damaged(point), "w": wild}.__getitem__)
+    frames = options(frames=few, fps=few, format=st.sampled_from(["png", "gif", "gif", "npz"]), **drawing)
+    way = st.builds(lambda a, b, words: ["--interpolate", a, b, *words], end, end, frames)
+    flags = st.lists(st.sampled_from(["--loop", "--captions", "--force", "--json"]), max_size=2)
+    sample = st.builds(lambda words, more: [*words, *more], st.one_of(images, images, way), flags)
+    pictures = st.sampled_from([*["grid.png"] * 4, "good.ckpt", "nowhere.png", "."])
+    replay = st.builds(
+        lambda paths, words: [*words, *paths],
+        st.one_of(pictures.map(lambda path: [path]), wild.map(lambda path: ["--", path]), st.just([])),
+        options(ckpt=common["ckpt"], device=common["device"], out=st.sampled_from(files)),
     )
     score = options(
         metrics=joined(names),
@@ -199,7 +219,8 @@ def commands() -> st.SearchStrategy[list[str]]:
     resume = st.builds(
         lambda w, o: ["--", w, *o], st.one_of(where, where, wild), st.lists(overrides(), max_size=3)
     )
-    verbs = {"train": train, "resume": resume, "sample": sample, "eval": score, "compare": compare}
-    chosen = st.sampled_from(["train", "train", "resume", "sample", "sample", "eval", "compare"])
+    verbs = {"train": train, "resume": resume, "sample": sample, "replay": replay, "eval": score}
+    verbs["compare"] = compare
+    chosen = st.sampled_from([*["train"] * 2, "resume", *["sample"] * 3, "replay", "eval", "compare"])
     lines = chosen.flatmap(lambda name: verbs[name].map(lambda words: [name, *words]))
     return lines.filter(lambda words: "--debug" not in words)  # which asks for the traceback

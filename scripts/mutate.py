@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from ganctl import checkpoint, images, sample
+from ganctl import arrays, checkpoint, generator, images, sample, singles
 from ganctl.data.dataset import DatasetFacts
 from ganctl.networks.dcgan import Generator
+from ganctl.sample import Layout, Product
 from ganctl.snapshot import entry
 
 CANARY = "executed"  # what a payload that runs leaves in the current folder
@@ -29,6 +30,7 @@ class Good:
         safetensors, other_safetensors: the same two.
         npz: images, labels and seeds.
         png: one image.
+        sheet: a grid of the second generator, with the names of the labels.
     """
 
     ckpt: bytes
@@ -37,6 +39,7 @@ class Good:
     other_safetensors: bytes
     npz: bytes
     png: bytes
+    sheet: bytes
 
 
 def good_files(folder: Path) -> Good:
@@ -71,10 +74,14 @@ def good_files(folder: Path) -> Good:
             torch.save(training | {checkpoint.KEY: content}, file)
         snapshot = checkpoint.read(folder / f"{i}.ckpt")
         checkpoint.write(folder / f"{i}.safetensors", snapshot)
-    pixels = sample.sample(snapshot, [3, 7], [0, 1], torch.device("cpu"))
-    sample.write_npz(snapshot, pixels, [3, 7], [0, 1], folder / "0.npz")
-    images.save_png(images.to_pil(pixels[0]), folder / "0.png", sample.provenance(snapshot, [3], [0]))
-    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png")
+    drawer = generator.Generator(snapshot, torch.device("cpu"))
+    arrays.write(drawer, Product([3, 7], [0, 1]), folder / "0.npz", ".npz")
+    singles.write(drawer, Product([3], [0]), folder)
+    (folder / "3_seed000000.png").rename(folder / "0.png")
+    asked, layout = Product([3, 7], range(3), 0.5), Layout(3, captions=True)
+    sheet = sample.picture(snapshot, asked, layout, sample.pixels(drawer, asked))
+    images.save_png(sheet, folder / "sheet.png", sample.provenance(drawer, asked, layout))
+    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png", "sheet.png")
     return Good(*((folder / name).read_bytes() for name in names))
 
 

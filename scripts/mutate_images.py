@@ -1,4 +1,4 @@
-"""Damaged and hostile variants of `.npz` files and PNGs."""
+"""Damaged and hostile variants of `.npz` files and PNGs, single ones and grids."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from mutate import CANARY, Good, Mutation, damages, members, zipped
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 def npz_array(rng: random.Random, good: Good) -> bytes:
@@ -105,6 +107,58 @@ def png_chunk(rng: random.Random, good: Good) -> bytes:
     return good.png[:33] + extra + good.png[33:]
 
 
+HOSTILE = (
+    *(
+        "",
+        "0",
+        "-1",
+        "1",
+        "2",
+        "3,7",
+        "7,3",
+        "0-9",
+        "3," * 5000 + "3",
+        "0-4294967295",
+        "4294967296",
+        "9" * 5000,
+    ),
+    *(
+        "1e-320",
+        "nan",
+        "0.5",
+        "1.0",
+        "x",
+        "rows",
+        "3:0 7:1",
+        "3:0",
+        "3:0 7:1 9:9",
+        "\n",
+        "\x1b[31m",
+        "Ⅷ",
+        "٣",
+    ),
+    *("../../etc/passwd", "0" * 64, "cpu", "cuda", "mps", "cuda:99", "x" * (1 << 21)),
+)
+KEYS = ("version", "checkpoint", "label", "seed", "truncation", "columns", "scale", "captions", "interpolate")
+KEYS += ("frames", "precision", "device", "torch", "something")
+
+
+def sheet_text(rng: random.Random, good: Good) -> bytes:
+    """Some of what a grid says of itself exchanged, left out, or said twice; checksums are right."""
+    with Image.open(io.BytesIO(good.sheet)) as picture:
+        said = dict(picture.text)  # type: ignore[attr-defined]
+        info = PngInfo()
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            said[f"ganctl:{rng.choice(KEYS)}"] = rng.choice((*HOSTILE, rng.choice(list(said.values()))))
+        for key in rng.sample(list(said), len(said) - rng.choice((0, 0, 1))):
+            info.add_text(key, said[key], zip=rng.random() < 0.1)
+            if rng.random() < 0.05:
+                info.add_text(key, rng.choice(HOSTILE))
+        out = io.BytesIO()
+        picture.save(out, "PNG", pnginfo=info)
+    return out.getvalue()
+
+
 NPZ: dict[str, Mutation] = {
     **damages("npz"),
     "another array": npz_array,
@@ -114,4 +168,9 @@ NPZ: dict[str, Mutation] = {
 PNG: dict[str, Mutation] = {
     **damages("png"),
     "another chunk": png_chunk,
+}
+
+SHEET: dict[str, Mutation] = {
+    **damages("sheet"),
+    "another text": sheet_text,
 }

@@ -10,9 +10,9 @@ import typer
 
 from ganctl import collectives
 from ganctl.commands.options import Ckpt, Device, TrustCode
+from ganctl.devices import find_device
 from ganctl.errors import UsageError
 from ganctl.terminal import (
-    find_device,
     metric_rows,
     note,
     open_checkpoint,

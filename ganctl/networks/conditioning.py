@@ -10,6 +10,7 @@ class ConcatLabel(nn.Module):
     """Appends a learned label vector to each input vector (Mirza & Osindero 2014, arXiv:1411.1784).
 
     x (N, in_features), y (N,) int64 -> (N, out_features). With `num_classes` 0 the input passes unchanged.
+    y can also be (N, num_classes) float, the shares of the labels: their vectors are then mixed so.
     """
 
     def __init__(self, in_features: int, num_classes: int, embedding_dim: int) -> None:
@@ -20,7 +21,13 @@ class ConcatLabel(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         if self.embedding is None:
             return x
-        return torch.cat([x, self.embedding(y).to(x.dtype)], dim=1)
+        label = y @ self.embedding.weight if y.is_floating_point() else self.embedding(y)
+        return torch.cat([x, label.to(x.dtype)], dim=1)
+
+
+def can_mix_labels(G: nn.Module) -> bool:
+    """Whether a generator of labels takes their shares too."""
+    return any(isinstance(module, ConcatLabel) and module.embedding is not None for module in G.modules())
 
 
 class ProjectionHead(nn.Module):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 Invoke = Callable[..., SimpleNamespace]
 DIGITS = ("data=digits", "logger=none")
@@ -182,7 +183,31 @@ def test_run_folder_that_holds_a_run_is_refused(invoke: Invoke, good: Path, tmp_
         (["--seed", "4294967295", "--n", "2"], "4294967296", "4294967295"),
         (["--n", "400000000"], "4000000000 images", "10000000 at most"),
         (["--seeds", "0-20000000"], "20000001 images", "10000000 at most"),
-        (["--format", "jpg"], "'jpg'", "png and npz"),
+        (["--format", "jpg"], "'jpg'", "png, npz and npy"),
+        (["--out", "x.jpg"], "x.jpg", "png, npz and npy"),
+        (["--out", "x.gif"], "gif", "png, npz and npy"),
+        (["--truncation", "0"], "truncation of 0.0", "1 leaves"),
+        (["--truncation", "nan"], "truncation of nan", "1 leaves"),
+        (["--interpolate", "1", "12"], "'12'", "0 to 9"),
+        (["--interpolate", "0-3", "2"], "'0-3'", "give one"),
+        (["--interpolate", "1:x", "2"], "'x'", "LABEL:SEED"),
+        (["--interpolate", "1:4294967296", "2"], "'4294967296'", "0 to 4294967295"),
+        (["--interpolate", "1", "2", "--frames", "1"], "1 frames", "2 to 10000"),
+        (["--interpolate", "1", "2", "--frames", "20000"], "20000 frames", "2 to 10000"),
+        (["--interpolate", "1", "2", "--format", "npz"], "npz", "png, gif and mp4"),
+        (["--interpolate", "1", "2", "--outdir", "x"], "--outdir", "--interpolate"),
+        (["--interpolate", "1", "2", "--seeds", "3"], "--interpolate", "--seeds"),
+        (["--interpolate", "1", "2", "--captions"], "--captions", "--captions"),
+        (
+            ["--interpolate", "1", "2", "--frames", "9000", "--scale", "32", "--out", "x.gif"],
+            "MiB",
+            "--frames",
+        ),
+        (["--out", "."], "--out", "grid.png"),
+        (["--loop"], "--loop", "--interpolate"),
+        (["--captions", "--format", "npz"], "--captions", ".png"),
+        (["--scale", "2", "--outdir", "x"], "single images", "--scale"),
+        (["--n", "500000", "--scale", "64"], "5,000,000 images", "--format npy"),
         (["--outdir", "x", "--format", "npz"], "--outdir", "--format"),
         (["--outdir", "x", "--out", "x.png"], "--outdir", "--out"),
         (["--device", "tpu"], "'tpu'", "cpu, cuda and mps"),
@@ -193,6 +218,33 @@ def test_sample_option_is_refused(
 ) -> None:
     assert_refused(invoke("sample", "--ckpt", "good.ckpt", *options), what, fix=fix)
     assert [p.name for p in tmp_path.iterdir()] == ["good.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "fix"),
+    [
+        (["nowhere.png"], "nowhere.png", "readable"),
+        (["good.ckpt"], "good.ckpt", "write it again"),
+        (["."], "no regular file", "take it out"),
+        (["plain.png"], "plain.png", "ganctl sample"),
+        (["plain.png", "nowhere.png"], "2 of 2 pictures", "ganctl sample"),
+        (["one.png"], "there are no weights", "--ckpt"),
+        (["one.png", "--ckpt", "nowhere.ckpt"], "nowhere.ckpt", "ganctl train"),
+        (["one.png", "--ckpt", "good.ckpt", "--out", "plain.png"], "plain.png is there", "--force"),
+        (["one.png", "one.png", "--out", "x.png"], "--out", "one"),
+        (["one.png", "--ckpt", "good.ckpt", "--device", "tpu"], "'tpu'", "cpu, cuda and mps"),
+    ],
+)
+def test_replay_is_refused(
+    invoke: Invoke, good: Path, tmp_path: Path, options: list[str], what: str, fix: str
+) -> None:
+    args = ("--ckpt", "good.ckpt", "--label", "3", "--seeds", "7")
+    assert invoke("sample", *args, "--outdir", ".").exit_code == 0
+    Path("3_seed000007.png").rename("one.png")
+    Image.new("L", (8, 8)).save("plain.png")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert_refused(invoke("replay", *options), what, fix=fix)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("verb", ["sample", "eval"])

@@ -296,7 +296,7 @@ def test_grid_is_the_images_laid_out_and_says_where_it_comes_from(invoke: Invoke
     assert done.exit_code == 0, done.stderr
     grid, text = png_of(here / done.stdout.strip())
     assert text["ganctl:label"] == "3,6"
-    assert text["ganctl:seed"] == "0,1,2,3"
+    assert text["ganctl:seed"] == "0-3"
     invoke(*args, "--format", "npz", "--out", "x.npz")
     images = npz_of(here / "x.npz")["images"]
     assert grid.shape == (2 * 10 + 2, 4 * 10 + 2)

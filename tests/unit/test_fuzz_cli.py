@@ -13,7 +13,7 @@ import fuzz_cli
 import pytest
 from fuzz_cli import complaint, fuzz
 
-from ganctl import config, sample
+from ganctl import config, expressions
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_every_command_line_ends_with_0_or_2() -> None:
     counts = fuzz(cases=150, seed=0)
     assert counts.total() >= 150
     verbs = {name.partition(",")[0] for name in counts}
-    assert verbs == {"train", "resume", "sample", "eval", "compare"}
+    assert verbs == {"train", "resume", "sample", "replay", "eval", "compare"}
     codes = {name[-1] for name in counts}
     assert codes == {"0", "2"}, "what is right must occur as well as what is wrong"
 
@@ -40,8 +40,8 @@ def test_what_breaks_one_command_line_in_many_is_found_and_made_small() -> None:
             raise MemoryError
         return parse(text, names)
 
-    parse = sample.parse_labels
-    with mock.patch("ganctl.sample.parse_labels", breaks), pytest.raises(AssertionError) as caught:
+    parse = expressions.parse_labels
+    with mock.patch("ganctl.expressions.parse_labels", breaks), pytest.raises(AssertionError) as caught:
         fuzz(cases=100, seed=0)
     problem, words = str(caught.value).split("\n")[:2]
     assert problem == "exit code 1"

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it forks, and r
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_hundred_files_of_strangers() -> None:
-    outcomes = fuzz_files.fuzz(cases=104, seed=1)
-    assert len(outcomes) == 104
+    outcomes = fuzz_files.fuzz(cases=112, seed=1)
+    assert len(outcomes) == 112
     assert [(case, o) for case, o in outcomes if o.kind not in ("refused", "same")] == []
     assert {name for (_, form, name), _ in outcomes if form == "ckpt"} == set(fuzz_files.CKPT)
     assert sum(o.kind == "refused" for _, o in outcomes) > 80

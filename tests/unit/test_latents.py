@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from ganctl.latents import MAX_SEED, from_seeds, seed_device, step_seed
+from ganctl.latents import MAX_SEED, from_seeds, seed_device, slerp, step_seed
 
 
 @pytest.mark.parametrize("latent_dim", [1, 7, 16, 64, 100])
@@ -110,3 +110,28 @@ def test_seeding_the_device_is_seeding_torch() -> None:
     assert torch.equal(torch.randn(4), expected)
     seed_device(torch.device("cpu"), 6)
     assert not torch.equal(torch.randn(4), expected)
+
+
+def test_slerp_is_the_arc_between_latents() -> None:
+    a, b = torch.tensor([3.0, 0.0, 0.0]), torch.tensor([0.0, 3.0, 0.0])
+    for t in (0.0, 0.1, 0.25, 0.5, 1.0):
+        angle = torch.tensor(t * torch.pi / 2)
+        expected = 3 * torch.tensor([torch.cos(angle), torch.sin(angle), 0.0])
+        assert torch.allclose(slerp(a, b, t), expected, atol=1e-6)
+
+
+def test_slerp_begins_and_ends_exactly() -> None:
+    z = from_seeds(range(20), 64)
+    for a, b in zip(z[:10], z[10:], strict=True):
+        assert torch.equal(slerp(a, b, 0.0), a)
+        assert torch.equal(slerp(a, b, 1.0), b)
+        middle = slerp(a, b, 0.5).norm()
+        assert 0.9 < middle / ((a.norm() + b.norm()) / 2) < 1.1  # the straight line has 0.71
+
+
+def test_slerp_between_parallel_latents_is_straight() -> None:
+    a = torch.tensor([1.0, 2.0])
+    assert torch.equal(slerp(a, a, 0.3), a)
+    assert torch.allclose(slerp(a, 3 * a, 0.5), 2 * a)
+    assert torch.isfinite(slerp(a, -a, 0.5)).all()
+    assert torch.equal(slerp(a, 0 * a, 1.0), 0 * a)
