@@ -52,6 +52,10 @@ VERBS: dict[str, Verb | Group] = {
         "Score a checkpoint or pictures against real images, with the score of real images beside it.",
     ),
     "compare": Verb("evaluate:compare", "Put reports side by side; say which differences exceed the noise."),
+    "report": Verb(
+        "report:report",
+        "Write one HTML file about a run, or several side by side: curves, samples, scores, configuration.",
+    ),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),

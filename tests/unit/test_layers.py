@@ -15,7 +15,7 @@ TIERS = (
     ("cli",),
     ("commands",),
     ("terminal",),
-    ("train", "sample", "evaluate", "compare"),
+    ("train", "sample", "evaluate", "compare", "web"),
     ("scoring",),
     ("sides",),
     (
@@ -32,6 +32,7 @@ TIERS = (
         "wandb_logger",
         "comet_logger",
         "report",
+        "reproduce",
         "launch",
         "watchdog",
     ),
