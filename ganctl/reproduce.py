@@ -18,7 +18,7 @@ _GROUPS = ("data", "model", "loss", "trainer", "logger", "callbacks")
 
 
 def command(found: dict[str, Any]) -> str:
-    """`ganctl train +experiment=NAME`, with the groups and keys in which `found` differs from that experiment.
+    """`ganctl train +experiment=NAME`, with the groups and keys in which `found` differs from it.
 
     Args:
         found: a resolved configuration, plain values. It may be a stranger's: nothing in it is interpolated,

@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -21,6 +22,16 @@ def find() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+# The browser reads at 3 and writes at 4.
+_AT_3_AND_4 = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
 class Page:
     """One tab.
 
@@ -28,8 +39,8 @@ class Page:
         events: what the browser has told of it so far, oldest first.
     """
 
-    def __init__(self, send: int, receive: int) -> None:
-        self._send, self._receive = send, os.fdopen(receive, "rb")
+    def __init__(self, send: int, receive: IO[bytes]) -> None:
+        self._send, self._receive = send, receive
         self._count, self._session, self._rest = 0, None, b""
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -64,7 +75,11 @@ class Page:
     def look(self, width: int, height: int, dark: bool = False, phone: bool = False) -> None:
         """The size of the window in CSS pixels, and the colours that the reader prefers."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=phone,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -107,7 +122,9 @@ class Page:
 
     def requests(self) -> list[str]:
         """The addresses that were asked for, those within the page left out."""
-        asked = [e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"]
+        asked = [
+            e["params"]["request"]["url"] for e in self.events if e["method"] == "Network.requestWillBeSent"
+        ]
         return [address for address in asked if not address.startswith("data:")]
 
 
@@ -119,9 +136,8 @@ def page() -> Iterator[Page]:
         raise RuntimeError(f"there is none of {', '.join(NAMES)}")
     (to_read, to_send), (from_read, from_send) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        # The browser wants to read at 3 and write at 4.
         command = [
-            *("sh", "-c", f'exec "$@" 3<&{to_read} 4>&{from_send}', "sh", browser),
+            *(sys.executable, "-c", _AT_3_AND_4, str(to_read), str(from_send), browser),
             *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
             *("--remote-debugging-pipe", f"--user-data-dir={profile}"),
         ]
@@ -135,7 +151,8 @@ def page() -> Iterator[Page]:
         os.close(to_read)
         os.close(from_send)
         try:
-            yield Page(to_send, from_read)
+            with os.fdopen(from_read, "rb") as answers:
+                yield Page(to_send, answers)
         finally:
             os.close(to_send)  # the browser ends with its pipe
             try:

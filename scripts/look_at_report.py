@@ -1,6 +1,6 @@
 """Screenshots of a page of `ganctl report`: light and dark, on a desk and on a phone.
 
-    python scripts/look_at_report.py report.html --outdir pictures
+python scripts/look_at_report.py report.html --outdir pictures
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ LOOKS |= {"phone_light": (390, 844, False, True), "phone_dark": (390, 844, True,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("page", type=Path, help="an HTML file")
     parser.add_argument("--outdir", type=Path, default=Path("pictures"))
     parser.add_argument("--part", action="store_true", help="what is in the window, not the whole page")

@@ -24,9 +24,7 @@ def report(
         Path | None,
         typer.Option(help="The file; by default report.html in the run folder, of several runs here."),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a file that is no such report.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is no such report.")] = False,
 ) -> None:
     """Write one HTML file about a run, or several side by side: curves, samples, scores, configuration.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganctl import atomic, runs
-from ganctl.errors import UsageError, nearest
+from ganctl.errors import UsageError, nearest, printable
 from ganctl.runs import RunFolder
 from ganctl.web import page
 from ganctl.web.run_files import Run
@@ -16,7 +16,9 @@ MAX_RUNS = 6  # colours that everybody can tell apart
 MAX_PICTURES = 3 << 20  # bytes of pictures on a page
 
 
-def write(names: Sequence[str], out: Path | None, force: bool, root: Path = Path("runs")) -> tuple[Path, list[Path]]:
+def write(
+    names: Sequence[str], out: Path | None, force: bool, root: Path = Path("runs")
+) -> tuple[Path, list[Path]]:
     """Writes the page about these runs, or the newest one.
 
     Args:
@@ -37,6 +39,9 @@ def write(names: Sequence[str], out: Path | None, force: bool, root: Path = Path
     _require_ours(target, force)
     atomic.require_writable(target)
     found = [Run(folder, MAX_PICTURES // len(folders)) for folder in folders]
+    if len({run.title for run in found}) < len(found):
+        for run in found:
+            run.name = printable("/".join(run.folder.path.resolve().parts[-2:]))
     text = page.render(found)
     atomic.write_output(target, lambda file: file.write(text.encode()))
     return target, [folder.path for folder in folders]
@@ -58,7 +63,11 @@ def _find(name: str, root: Path) -> RunFolder:
         if run is not None:
             return run
     known = {str(config.parent) for config in root.glob("**/config.yaml")}
-    known |= {str(config.parent) for config in path.parent.glob("*/config.yaml")} if os.path.isdir(path.parent) else set()
+    known |= (
+        {str(config.parent) for config in path.parent.glob("*/config.yaml")}
+        if os.path.isdir(path.parent)
+        else set()
+    )
     fix = nearest(name, known) if known else "start one: ganctl train +experiment=quick"
     raise UsageError(f"{name} is no run folder" if os.path.exists(path) else f"there is no run {name}", fix)
 

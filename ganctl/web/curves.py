@@ -11,7 +11,6 @@ from typing import IO, Any
 MAX_BYTES = 1 << 29  # of metrics.jsonl: about a million and a half steps
 MAX_LINE_BYTES = 1 << 16
 MAX_KEYS = 64
-MAX_POINTS = 400  # of a curve
 
 
 @dataclass
@@ -26,8 +25,8 @@ class Curve:
     images: array[float] = field(default_factory=lambda: array("d"))
     values: array[float] = field(default_factory=lambda: array("d"))
 
-    def points(self, limit: int = MAX_POINTS) -> dict[str, list[float | None]]:
-        """At most `limit` points. Each stands for equally many rows: `step`, `kimg` of the middle one, `mean`,
+    def points(self, limit: int) -> dict[str, list[float | None]]:
+        """At most `limit` points, each for equally many rows: `step` and `kimg` of the middle one, `mean`,
         `low` and `high` of their finite values, None where none is finite."""
         every = math.ceil(len(self.values) / limit) or 1
         out: dict[str, list[float | None]] = {"step": [], "kimg": [], "mean": [], "low": [], "high": []}
@@ -42,15 +41,14 @@ class Curve:
             out["high"].append(_short(max(finite)) if finite else None)
         return out
 
-    def summary(self) -> dict[str, float | int | None]:
-        """`first`, `lowest`, `highest`, `last` of the finite values, and how many rows there are of which kind."""
+    def summary(self) -> dict[str, float | None]:
+        """`first`, `lowest`, `highest`, `last` of the finite values; how many rows of which kind."""
         finite = [value for value in self.values if not math.isnan(value)]
-        ends = {"first": finite[0], "lowest": min(finite), "highest": max(finite), "last": finite[-1]}
-        empty = dict.fromkeys(("first", "lowest", "highest", "last"))
-        return (ends if finite else empty) | {
-            "rows": len(self.values),
-            "not_finite": len(self.values) - len(finite),
-        }
+        counts = {"rows": len(self.values), "not_finite": len(self.values) - len(finite)}
+        if not finite:
+            return {"first": None, "lowest": None, "highest": None, "last": None, **counts}
+        ends = {"first": finite[0], "last": finite[-1]}
+        return {"lowest": min(finite), "highest": max(finite), **ends, **counts}
 
 
 @dataclass
@@ -93,7 +91,6 @@ def read(file: IO[bytes]) -> Metrics:
             continue
         found.broken += 1
     return found
-
 
 
 def _add(line: bytes, found: Metrics) -> bool:

@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from ganctl.web.run_files import Run, is_score
 MARK = "<!doctype html>\n<!-- made by ganctl report -->\n"
 """How every page of ours begins."""
 
+MAX_POINTS, MIN_POINTS = 400, 60  # of a curve
 _HERE = Path(__file__).parent
 _NARROW = "\u202f"  # between thousands
 
@@ -34,6 +36,13 @@ _CHARTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Speed", "images/s", {"train/images_per_s": ""}),
 )
 
+_BETTER = {
+    "_fd": "lower is better",
+    "_kl": "lower is better",
+    "accuracy": "higher is better",
+    "modes": "higher is better",
+}
+
 
 def render(runs: Sequence[Run]) -> str:
     """The whole page. Whatever the runs say is text in it, never markup."""
@@ -44,28 +53,34 @@ def render(runs: Sequence[Run]) -> str:
         for run in runs
     ]
     differing = _differing(runs)
-    body = _environment().get_template("template.html").render(
-        runs=runs,
-        title=" · ".join(run.title for run in runs),
-        scores=scores,
-        training=training,
-        differing=differing,
-        samples=any(run.frames for run in runs),
-        evaluated=any(run.reports or run.confusion or run.scores for run in runs),
-        reals=_distinct([(run.title, run.reals) for run in runs if run.reals]),
-        version=__version__,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
-        style=Markup(style),
-        script=Markup(script),
-        data=_inline_json({"charts": [*scores, *training], "timelines": frames}),
+    body = (
+        _environment()
+        .get_template("template.html")
+        .render(
+            runs=runs,
+            title=" · ".join(run.title for run in runs),
+            scores=scores,
+            training=training,
+            differing=differing,
+            samples=any(run.frames for run in runs),
+            evaluated=any(run.reports or run.confusion or run.scores for run in runs),
+            reals=_distinct([(run.title, run.reals) for run in runs if run.reals]),
+            version=__version__,
+            downsampled=_downsampled(training),
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            policy="default-src 'none'; img-src data:; "
+            f"style-src {_hash(style)}; script-src {_hash(script)}; "
+            "base-uri 'none'; form-action 'none'",
+            style=Markup(style),
+            script=Markup(script),
+            data=_inline_json({"charts": [*scores, *training], "timelines": frames}),
+        )
     )
     return MARK + body
 
 
 def score_charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One for each score of validation, with the floors that evaluation reports beside the checkpoints tell."""
+    """One for each score of validation, with the floors that reports beside the checkpoints tell."""
     keys = dict.fromkeys(key for run in runs for key in run.metrics.curves if is_score(key))
     return [_score_chart(key, runs) for key in sorted(keys)]
 
@@ -80,32 +95,57 @@ def training_charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _chart(title: str, unit: str, keys: dict[str, str], runs: Sequence[Run]) -> dict[str, Any]:
-    """A colour a run, or, of a single one, a colour a key; beside each other keys differ in their dashes."""
-    series = []
+    """A colour a run and dashes a key; of a single run a colour a key."""
+    longest = max((run.metrics.images for run in runs), default=0) or 1
+    logged = {key: called for key, called in keys.items() if any(key in run.metrics.curves for run in runs)}
+    several, series = len(runs) > 1, []
     for i, run in enumerate(runs):
-        for j, (key, called) in enumerate(keys.items()):
-            curve = run.metrics.curves.get(key)
-            if curve is None:
+        # Equally dense in all runs.
+        limit = max(MIN_POINTS, round(MAX_POINTS * run.metrics.images / longest))
+        for j, (key, called) in enumerate(logged.items()):
+            if (curve := run.metrics.curves.get(key)) is None:
                 continue
-            parts = [run.title] if len(runs) > 1 else []
+            names, points = [run.title] if several else [], curve.points(limit)
             series.append(
                 {
-                    "name": ", ".join(parts + ([called] if called else [])) or printable(title),
-                    "colour": i if len(runs) > 1 else j,
-                    "dash": j if len(runs) > 1 else 0,
-                    "points": curve.points(),
+                    "name": ", ".join(names + ([called] if called else [])) or printable(title),
+                    "colour": i if several else j,
+                    "dash": j if several or key.startswith("train/") else 0,
+                    "points": points,
+                    "exact": len(points["mean"]) == len(curve.values),
                     "summary": curve.summary(),
                 }
             )
-    return {"title": printable(title), "unit": unit, "series": series, "floors": [], "notes": []}
+    legend = [{"name": s["name"], "colour": f"c{s['colour']}", "dash": s["dash"]} for s in series]
+    if several:
+        legend = [{"name": run.title, "colour": f"c{i}", "dash": 0} for i, run in enumerate(runs)]
+        if len(logged) > 1:
+            legend += [
+                {"name": called, "colour": "none", "dash": j} for j, called in enumerate(logged.values())
+            ]
+    return {
+        "title": printable(title),
+        "unit": unit,
+        "series": series,
+        "legend": legend,
+        "smooth": "train/lr" not in keys,
+        "floors": [],
+        "notes": [],
+    }
 
 
 def _score_chart(key: str, runs: Sequence[Run]) -> dict[str, Any]:
     metric = key.removeprefix("val/")
-    chart = _chart(metric, "", {key: ""}, runs)
+    better = next((better for end, better in _BETTER.items() if metric.endswith(end)), "")
+    chart = _chart(metric, better, {key: ""}, runs)
     floors: dict[float, str] = {}
     for run in runs:
-        told = [(r, row) for r in run.reports for row in r["rows"] if row["name"] == metric and row["floor"] is not None]
+        told = [
+            (r, row)
+            for r in run.reports
+            for row in r["rows"]
+            if row["name"] == metric and row["floor"] is not None
+        ]
         for report, row in told[:1]:
             counts = f"{grouped(report['num_gen'])} images against {grouped(report['num_real'])}"
             floors.setdefault(row["floor"], f"{report['file']}: {counts}")
@@ -117,7 +157,9 @@ def _score_chart(key: str, runs: Sequence[Run]) -> dict[str, Any]:
     }
     for num_gen, val_size in sorted(sizes, key=str):
         if num_gen and val_size:
-            chart["notes"].append(f"Each point: {num_gen} generated images against {val_size} validation images.")
+            chart["notes"].append(
+                f"Each point: {num_gen} generated images against {val_size} validation images."
+            )
     for value, source in floors.items():
         chart["notes"].append(f"Dashed: real images in the generator's place, {value:.4g} ({source}).")
     if not floors:
@@ -127,6 +169,24 @@ def _score_chart(key: str, runs: Sequence[Run]) -> dict[str, Any]:
             "A Fréchet distance of fewer images is larger: with the floor compare the evaluation's own value."
         )
     return chart
+
+
+def _downsampled(charts: Sequence[dict[str, Any]]) -> str | None:
+    """What of the curves is not drawn, in a sentence."""
+    every = [
+        math.ceil(s["summary"]["rows"] / len(s["points"]["mean"]))
+        for chart in charts
+        for s in chart["series"]
+    ]
+    if max(every, default=1) <= 1:
+        return None
+    least = min(k for k in every if k > 1)
+    most = "" if least == max(every) else f" to {max(every)}"
+    return (
+        f"A point of a long curve stands for {least}{most} steps: the line goes through their mean, the band "
+        "from their lowest to their highest value, so no spike is lost. Smoothing is a moving average of "
+        "the points."
+    )
 
 
 def _differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:

@@ -7,19 +7,19 @@ import math
 import os
 import re
 import shlex
-import stat
 import struct
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from ganctl import pickled, reproduce, untrusted
 from ganctl.errors import GanctlError, UsageError, printable
-from ganctl.report import ReportFile, read_report
+from ganctl.report import read_report
 from ganctl.runs import RunFolder
-from ganctl.web import curves
+from ganctl.web import curves, evaluations
+from ganctl.web.files import listed, opened
 
 MAX_FRAMES = 60  # pictures of a timeline
 MAX_PICTURE_BYTES = 2 << 20  # of one
@@ -27,7 +27,6 @@ MAX_CONFIG_BYTES = 1 << 18
 MAX_CONFIG_VALUES = 2000
 MAX_LOG_BYTES = 1 << 14  # the end of train.log
 MAX_REPORTS = 8
-MAX_CLASSES = 20  # of a table of confusion
 
 
 class Run:
@@ -48,6 +47,7 @@ class Run:
         self.name = printable(folder.path.resolve().name)
         self.left_out: list[str] = []
         self._room = picture_bytes
+        self.last_row: datetime | None = None
         self.metrics = self._metrics()
         self.config = self._config()
         self.values = flat(self.config)
@@ -75,31 +75,26 @@ class Run:
     def _metrics(self) -> curves.Metrics:
         path = self.folder.path / "metrics.jsonl"
         try:
-            with _opened(path) as file:
+            with opened(path) as file:
                 self.last_row = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
                 found = curves.read(file)
         except OSError as error:
-            self.last_row = None
             self.left_out.append(f"metrics.jsonl cannot be read ({error.strerror}): no curves.")
             return curves.Metrics()
         if found.broken:
             self.left_out.append(f"{found.broken} lines of metrics.jsonl are no rows of a run.")
         if found.cut:
-            self.left_out.append(f"metrics.jsonl is longer than {curves.MAX_BYTES >> 20} MiB: the rest is left out.")
+            self.left_out.append(
+                f"metrics.jsonl is longer than {curves.MAX_BYTES >> 20} MiB: the rest is left out."
+            )
         for key, curve in found.curves.items():
             if missing := curve.summary()["not_finite"]:
                 self.left_out.append(f"{printable(key)}: {missing} values are not finite, and not drawn.")
-        longest = max((len(curve.values) for curve in found.curves.values()), default=0)
-        if (every := math.ceil(longest / curves.MAX_POINTS)) > 1:
-            self.left_out.append(
-                f"Curves of {longest} steps are drawn as {math.ceil(longest / every)} points: the mean of {every} steps, "
-                "in front of the band from their lowest to their highest value."
-            )
         return found
 
     def _config(self) -> dict[str, Any]:
         try:
-            with _opened(self.folder.config) as file:
+            with opened(self.folder.config) as file:
                 text = file.read(MAX_CONFIG_BYTES + 1)
             if len(text) > MAX_CONFIG_BYTES:
                 raise ValueError("it is too large")
@@ -120,28 +115,30 @@ class Run:
             changed = reproduce.of_experiment(self.config)
             command = reproduce.command(self.config)
         except (GanctlError, TypeError, AttributeError) as error:
-            self.left_out.append(f"No command: the configuration is not of this version ({printable(str(error))}).")
+            self.left_out.append(
+                f"No command, as the configuration is not of this version: {printable(str(error))}."
+            )
             return {}, None
         return {k: (text_of(old), text_of(new)) for k, (old, new) in changed.items()}, printable(command)
 
     def _reports(self) -> list[dict[str, Any]]:
         """The evaluations beside the checkpoints, newest first."""
-        files = _listed(self.folder.path / "checkpoints", r".*\.eval\.json")
+        files = listed(self.folder.path / "checkpoints", r".*\.eval\.json")
         files.sort(key=lambda file: file.stat().st_mtime, reverse=True)
         if len(files) > MAX_REPORTS:
             self.left_out.append(f"{len(files) - MAX_REPORTS} older evaluation reports.")
         found = []
         for file in files[:MAX_REPORTS]:
             try:
-                found.append(_evaluation(file.name, read_report(file)))
+                found.append(evaluations.told(file.name, read_report(file)))
             except UsageError as error:
                 self.left_out.append(f"{printable(file.name)} is left out: {printable(error.what)}.")
         return found
 
     def _picture(self, path: Path) -> dict[str, Any] | None:
-        """Its width and height, and the PNG itself as an address; None where there is none, or no room for it."""
+        """Its width and height, and the PNG itself as an address; None where there is none, or no room."""
         try:
-            with _opened(path) as file:
+            with opened(path) as file:
                 content = file.read(MAX_PICTURE_BYTES + 1)
         except OSError:
             return None
@@ -157,12 +154,12 @@ class Run:
         return {"width": width, "height": height, "src": address}
 
     def _newest(self, kind: str) -> dict[str, Any] | None:
-        found = _listed(self.folder.samples, rf"{kind}_\d{{6,15}}\.png")
+        found = listed(self.folder.samples, rf"{kind}_\d{{6,15}}\.png")
         return self._picture(max(found, key=lambda file: (len(file.name), file.name))) if found else None
 
     def _frames(self) -> list[dict[str, Any]]:
         """Pictures of the timeline: all of them, or every k-th and the last, as many as there is room for."""
-        files = _listed(self.folder.samples, r"fakes_\d{6,15}\.png")
+        files = listed(self.folder.samples, r"fakes_\d{6,15}\.png")
         files.sort(key=lambda file: int(file.stem.partition("_")[2]))
         every = max(1, math.ceil(len(files) / MAX_FRAMES))
         while len(files) > 2 and sum(file.stat().st_size for file in _every(files, every)) > self._room:
@@ -170,7 +167,7 @@ class Run:
             if every > len(files):
                 break
         if every > 1:
-            self.left_out.append(f"Samples: every {every}th of {len(files)} pictures, and the last.")
+            self.left_out.append(f"Samples: one in {every} of {len(files)} pictures, and the last.")
         per_step = self.metrics.images / self.metrics.steps if self.metrics.steps else None
         frames = []
         for file in _every(files, every):
@@ -185,17 +182,17 @@ class Run:
         """Of the packages that trained it, which the newest readable checkpoint tells."""
         for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
             try:
-                with _opened(self.folder.checkpoint(name)) as file:
+                with opened(self.folder.checkpoint(name)) as file:
                     told = pickled.without_tensors(file)["ganctl"]["versions"].items()
                 return {printable(str(key)[:100]): printable(str(value)[:100]) for key, value in told}
-            except Exception:  # noqa: S112, BLE001
+            except Exception:  # a damaged one has a dozen ways to say so
                 continue
         return {}
 
     def _log(self) -> tuple[list[str], list[str]]:
         """The last lines of `train.log`, and those of them that warn."""
         try:
-            with _opened(self.folder.log) as file:
+            with opened(self.folder.log) as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - MAX_LOG_BYTES))
                 lines = file.read(MAX_LOG_BYTES).decode(errors="replace").splitlines()
@@ -220,72 +217,11 @@ def flat(node: Any, prefix: str = "") -> dict[str, str]:
 
 
 def text_of(value: Any) -> str:
-    return printable("null" if value is None else str(value).lower() if isinstance(value, bool) else str(value))
-
-
-def _evaluation(name: str, report: ReportFile) -> dict[str, Any]:
-    p = report.protocol
-    rows = []
-    for metric, m in report.metrics.items():
-        spread = ""
-        if m.std is not None:
-            spread = f"± {m.std:.2g} over {m.repeats} seeds"
-        elif m.subset_std is not None:
-            spread = f"± {m.subset_std:.2g} within"
-        settings = ", ".join(f"{k} {v}" for k, v in (m.settings or {}).items())
-        notes = printable("; ".join(part for part in (spread, m.reason or "", settings) if part))
-        rows.append({"name": metric, "value": m.value, "floor": m.floor, "notes": notes})
-    made = {
-        "images": f"{p.num_gen} {p.weights or ''} images of seed {p.seed}; labels {p.labels}",
-        "against": f"{p.num_real} of {p.data}: {p.real}",
-        "floor": p.floor,
-        "trained on": None if p.nimg is None else f"{p.nimg / 1000:.0f} kimg",
-        "checkpoint": (p.checkpoint or "")[:16] or None,
-        "extractors": "; ".join(f"{k} {e.sha256[:8]}, {e.resize}, {e.precision}" for k, e in p.extractors.items()),
-        "computed by": ", ".join(f"{k} {v}" for k, v in p.versions.items()) + f" on {p.device}",
-    }
-    per_class = {printable(k[:200]): vars(v) for k, v in list((report.per_class or {}).items())[:MAX_CLASSES]}
-    matrix = report.confusion if report.confusion and len(report.confusion) <= MAX_CLASSES else None
-    labels = list(per_class) if matrix and len(per_class) == len(matrix) else [str(i) for i in range(len(matrix or []))]
-    return {
-        "file": printable(name),
-        "rows": rows,
-        "protocol": {k: printable(v) for k, v in made.items() if v},
-        "per_class": per_class,
-        "more_classes": len(report.per_class or {}) - len(per_class),
-        "confusion": matrix,
-        "labels": labels,
-        "num_gen": p.num_gen,
-        "num_real": p.num_real,
-        "nimg": p.nimg,
-    }
+    return printable(
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 def _every(files: list[Path], k: int) -> list[Path]:
     """The first, every k-th after it, and the last."""
     return files[:-1:k] + files[-1:] if files else []
-
-
-def _listed(folder: Path, pattern: str) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return [
-                Path(entry.path)
-                for entry in entries
-                if re.fullmatch(pattern, entry.name) and entry.is_file(follow_symlinks=False)
-            ]
-    except OSError:
-        return []
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """A regular file of the folder: no link to a file elsewhere, which a page would give away, and no pipe.
-
-    Raises:
-        OSError: it is something else, or cannot be read.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(0, "no regular file", str(path))
-    return os.fdopen(handle, "rb")

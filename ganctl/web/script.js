@@ -26,7 +26,7 @@
   /** Round numbers from lo to hi, about `count` of them. */
   const linearTicks = (lo, hi, count) => {
     const rough = (hi - lo) / count, power = 10 ** Math.floor(Math.log10(rough));
-    const step = power * [1, 2, 5, 10].find((m) => m * power >= rough);
+    const step = power * [1, 2, 2.5, 5, 10].find((m) => m * power >= rough);
     const out = [];
     for (let k = Math.ceil(lo / step); k * step <= hi; k++) out.push(Number((k * step).toPrecision(12)));
     return out;
@@ -45,7 +45,9 @@
 
   // --- Curves -------------------------------------------------------------------------------------------------
   const view = { log: false, smooth: 0.6, spikes: false };
-  const FEW = 60; // points that are drawn one by one, and never smoothed
+  const FEW = 60;
+  /** Whether its points are rows that are drawn one by one, and never smoothed. */
+  const few = (s) => s.exact && s.points.mean.length <= FEW;
   const NS = "http://www.w3.org/2000/svg";
   const draw = (parent, name, attributes, text) => {
     const node = document.createElementNS(NS, name);
@@ -55,13 +57,13 @@
   };
 
   /** Exponential moving average without the bias of its start; gaps stay gaps. */
-  const smoothed = (values) => {
-    if (values.length <= FEW || view.smooth === 0) return values;
+  const smoothed = (values, smooth) => {
+    if (!smooth) return values;
     let sum = 0, weight = 0;
     return values.map((v) => {
       if (v === null) return null;
-      sum = view.smooth * sum + (1 - view.smooth) * v;
-      weight = view.smooth * weight + (1 - view.smooth);
+      sum = smooth * sum + (1 - smooth) * v;
+      weight = smooth * weight + (1 - smooth);
       return sum / weight;
     });
   };
@@ -95,13 +97,19 @@
     /** The values that the vertical axis shows; spikes of the band may stick out. */
     range(lines) {
       const band = this.spec.series.flatMap((s) => [...s.points.low, ...s.points.high]).filter((v) => v !== null);
-      const inside = lines.flat().filter((v) => v !== null).concat(this.spec.floors.map((f) => f.value));
+      const means = lines.flat().filter((v) => v !== null), ends = lines.map((l) => l.findLast((v) => v !== null) ?? 0);
+      const inside = [...ends, ...this.spec.floors.map((f) => f.value)];
       this.log = view.log && Math.min(...band, ...inside) > 0;
-      const sorted = [...band].sort((a, b) => a - b);
-      const cut = view.spikes || sorted.length <= 2 * FEW ? 0 : 0.02;
-      let lo = Math.min(quantile(sorted, cut) ?? 0, ...inside), hi = Math.max(quantile(sorted, 1 - cut) ?? 1, ...inside);
-      this.below = sorted.length && sorted[0] < lo ? sorted[0] : null;
-      this.above = sorted.length && sorted.at(-1) > hi ? sorted.at(-1) : null;
+      const all = [...band, ...means].sort((a, b) => a - b);
+      const [least, most] = [all[0] ?? 0, all.at(-1) ?? 1];
+      let lo = Math.min(quantile(all, 0.03) ?? 0, ...inside), hi = Math.max(quantile(all, 0.97) ?? 1, ...inside);
+      // The frame leaves out what would make the rest flat, and the picture says so.
+      const size = this.log ? (from, to) => Math.log(to / from) : (from, to) => to - from;
+      const whole = view.spikes || this.spec.series.every(few);
+      if (whole || size(least, lo) < 0.3 * size(lo, hi)) lo = Math.min(lo, least);
+      if (whole || size(hi, most) < 0.3 * size(lo, hi)) hi = Math.max(hi, most);
+      this.below = least < lo ? least : null;
+      this.above = most > hi ? most : null;
       if (lo === hi) { const pad = Math.abs(lo) * 0.1 || 1; [lo, hi] = [this.log ? lo / 1.1 : lo - pad, hi + pad]; }
       if (this.log) { const pad = (hi / lo) ** 0.05; return [lo / pad, hi * pad]; }
       const pad = (hi - lo) * 0.06;
@@ -111,7 +119,7 @@
     draw() {
       const width = Math.max(this.svg.parentNode.clientWidth, 240), height = width < 420 ? 210 : 240;
       const [left, right, top, bottom] = [54, 14, 12, 24];
-      const lines = this.spec.series.map((s) => smoothed(s.points.mean));
+      const lines = this.spec.series.map((s) => smoothed(s.points.mean, this.spec.smooth && !few(s) ? view.smooth : 0));
       const [lo, hi] = this.range(lines);
       const scale = this.log ? Math.log : (v) => v;
       this.x = (v) => left + (v / last) * (width - left - right);
@@ -123,16 +131,15 @@
 
       const clip = draw(draw(svg, "defs", {}), "clipPath", { id: `clip${this.index}` });
       draw(clip, "rect", { x: left, y: top - 4, width: width - left - right + 6, height: height - top - bottom + 4 });
-      for (const v of this.log ? logTicks(lo, hi) : linearTicks(lo, hi, 5)) {
+      for (const v of this.log ? logTicks(lo, hi) : linearTicks(lo, hi, 6)) {
         draw(svg, "line", { class: "grid", x1: left, x2: width - right, y1: this.y(v), y2: this.y(v) });
         draw(svg, "text", { x: left - 8, y: this.y(v) + 4, "text-anchor": "end" }, shown(v));
       }
       draw(svg, "line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom });
       const ticks = linearTicks(0, last, width < 420 ? 4 : 6);
       ticks.forEach((v, i) => {
-        const end = i === ticks.length - 1;
-        const text = end ? `${shown(v)} kimg` : shown(v);
-        const anchor = i === 0 ? "start" : this.x(v) + 30 > width - right ? "end" : "middle";
+        const text = i === ticks.length - 1 ? `${shown(v)} kimg` : shown(v);
+        const anchor = this.x(v) + 30 > width - right ? "end" : "middle";
         draw(svg, "line", { class: "axis", x1: this.x(v), x2: this.x(v), y1: height - bottom, y2: height - bottom + 4 });
         draw(svg, "text", { x: anchor === "end" ? width - 2 : this.x(v), y: height - 5, "text-anchor": anchor }, text);
       });
@@ -140,7 +147,7 @@
       const inside = draw(svg, "g", { "clip-path": `url(#clip${this.index})` });
       const place = (s, i, values) => `${this.x(s.points.kimg[i]).toFixed(1)},${this.y(values[i]).toFixed(1)}`;
       for (const s of this.spec.series) {
-        if (s.points.mean.length <= FEW) continue;
+        if (few(s)) continue;
         for (const piece of pieces(s.points.high)) {
           const there = piece.map((i) => place(s, i, s.points.high));
           const back = piece.map((i) => place(s, i, s.points.low)).reverse();
@@ -151,7 +158,7 @@
         for (const piece of pieces(lines[n])) {
           const points = piece.map((i) => place(s, i, lines[n]));
           draw(inside, "polyline", { class: `line c${s.colour} d${s.dash}`, points: points.join(" ") });
-          if (s.points.mean.length > FEW) continue;
+          if (!few(s)) continue;
           for (const i of piece) {
             draw(inside, "circle", { class: `mark c${s.colour}`, cx: this.x(s.points.kimg[i]), cy: this.y(lines[n][i]), r: 3 });
           }
@@ -169,7 +176,7 @@
       const told = out.filter(Boolean).join("  ");
       if (told) draw(svg, "text", { class: "told", x: width - right, y: top + 6, "text-anchor": "end" }, told);
       if (view.log && !this.log) {
-        draw(svg, "text", { class: "told", x: left + 6, y: top + 6 }, "linear: some values are not above 0");
+        draw(svg, "text", { class: "told", x: left + 6, y: top + 20 }, "linear: some values are not above 0");
       }
       this.cursor = draw(svg, "g", {});
       if (this.at !== null) this.point(this.at);
@@ -202,7 +209,7 @@
       let where = null;
       for (const s of this.spec.series) {
         const i = nearest(s.points.kimg, kimg), v = s.points.mean[i];
-        if (s.points.kimg.at(-1) < kimg - last / 50) continue; // ended before
+        if (Math.abs(s.points.kimg[i] - kimg) > last / 12) continue; // ended before, or has nothing near
         where = where === null || Math.abs(s.points.kimg[i] - kimg) < Math.abs(where.kimg - kimg)
           ? { kimg: s.points.kimg[i], step: s.points.step[i] } : where;
         rows.push([s, i, v]);
