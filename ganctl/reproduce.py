@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -28,24 +29,24 @@ def command(found: dict[str, Any]) -> str:
         UsageError: it is no configuration.
     """
     words = _base(found)
-    usual = config.compose(words).model_dump()
+    usual = _composed(*words)
     for group in _GROUPS:
         section = found.get(group)
         if isinstance(section, dict) and differences(section, usual[group]):
             # mlp and a few keys, say, rather than all the keys in which mlp differs from dcgan.
             words += _option(group, section, usual[group])
-    known = config.compose(words).model_dump()
+    known = _composed(*words)
     changes = differences(found, known)
     for key, (_, value) in changes.items():
-        if not key.startswith(_OWN):
+        if key.partition(".")[0] not in _OWN:
             words.append(_override(key, value, key in _flat(known)))
     return shlex.join(["ganctl", "train", *words])
 
 
 def of_experiment(found: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """{key: (the experiment's value, this one)}, where they differ."""
-    changes = differences(found, config.compose(_base(found)).model_dump())
-    return {key: pair for key, pair in changes.items() if not key.startswith(_OWN)}
+    changes = differences(found, _composed(*_base(found)))
+    return {key: pair for key, pair in changes.items() if key.partition(".")[0] not in _OWN}
 
 
 def differences(found: Any, known: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -56,6 +57,12 @@ def differences(found: Any, known: Any, prefix: str = "") -> dict[str, tuple[Any
     for key, value in found.items():
         out |= differences(value, known.get(key), f"{prefix}{key}.")
     return out
+
+
+@functools.cache
+def _composed(*words: str) -> dict[str, Any]:
+    """Nobody may change it."""
+    return config.compose(words).model_dump()
 
 
 def _option(group: str, section: dict[str, Any], usual: dict[str, Any]) -> list[str]:

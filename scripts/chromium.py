@@ -36,7 +36,7 @@ class Page:
     """One tab.
 
     Attributes:
-        events: what the browser has told of it so far, oldest first.
+        events: what the browser has told since a page was opened, oldest first.
     """
 
     def __init__(self, send: int, receive: IO[bytes]) -> None:
@@ -86,6 +86,7 @@ class Page:
 
     def open(self, address: str) -> None:
         """Goes there and waits until all is loaded and its scripts have run."""
+        self.events.clear()
         self.call("Page.navigate", url=address)
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())

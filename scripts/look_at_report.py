@@ -27,7 +27,6 @@ def main() -> None:
     with chromium.page() as page:
         for name, (width, height, dark, phone) in LOOKS.items():
             page.look(width, height, dark, phone)
-            page.events.clear()
             page.open(args.page.resolve().as_uri() + args.at)
             if args.at:
                 page.ask("new Promise(done => setTimeout(done, 800))")  # it glides there

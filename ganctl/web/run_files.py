@@ -42,8 +42,8 @@ class Run:
 
     def __init__(self, folder: RunFolder, picture_bytes: int) -> None:
         self.folder = folder
-        self.path = printable(str(folder.path.resolve()))
-        self.quoted_path = printable(shlex.quote(str(folder.path.resolve())))
+        self.path = printable(str(folder.path))
+        self.quoted_path = printable(shlex.quote(str(folder.path)))
         self.name = printable(folder.path.resolve().name)
         self.left_out: list[str] = []
         self._room = picture_bytes
