@@ -300,7 +300,7 @@
     scrub.addEventListener("input", show);
     addEventListener("keydown", (e) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[e.key];
-      if (!step || e.altKey || e.ctrlKey || e.metaKey || e.target.closest("input, summary, a, .log, .scroll")) return;
+      if (!step || e.altKey || e.ctrlKey || e.metaKey || e.target.closest?.("input, summary, a, .log, .scroll")) return;
       e.preventDefault();
       go(Number(scrub.value) + step);
     });

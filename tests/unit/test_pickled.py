@@ -227,6 +227,9 @@ def test_without_tensors_calls_nothing() -> None:
     ):
         with pytest.raises((pickle.UnpicklingError, ValueError, LookupError)):
             pickled.without_tensors(rebuilt({**good, "archive/data.pkl": payload}))
+    # A value with the number 2³¹ - 1: Python's own reader would make a table of so many.
+    numbered = b"\x80\x02}r\xff\xff\xff\x7f."
+    assert pickled.without_tensors(rebuilt({**good, "archive/data.pkl": numbered})) == {}
     missing = {name: data for name, data in good.items() if not name.endswith("data/0")}
     with pytest.raises((ValueError, LookupError)):
         pickled.without_tensors(rebuilt(missing))
