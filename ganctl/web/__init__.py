@@ -63,11 +63,11 @@ def _find(name: str, root: Path) -> RunFolder:
         if run is not None:
             return run
     known = {str(config.parent) for config in root.glob("**/config.yaml")}
-    known |= (
-        {str(config.parent) for config in path.parent.glob("*/config.yaml")}
-        if os.path.isdir(path.parent)
-        else set()
-    )
+    if os.path.isdir(path):
+        below = [config for depth in ("*", "*/*") for config in path.glob(f"{depth}/config.yaml")]
+        known = {str(config.parent) for config in below} or known
+    elif os.path.isdir(path.parent):
+        known |= {str(config.parent) for config in path.parent.glob("*/config.yaml")}
     fix = nearest(name, known) if known else "start one: ganctl train +experiment=quick"
     raise UsageError(f"{name} is no run folder" if os.path.exists(path) else f"there is no run {name}", fix)
 

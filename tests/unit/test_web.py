@@ -304,6 +304,11 @@ def test_what_is_no_run_is_said_with_the_nearest(tmp_path: Path, monkeypatch: py
         with pytest.raises(UsageError) as error:
             web.write([name], None, False)
         assert "runs/quick/seed1" in error.value.fix
+    make_run(tmp_path / "elsewhere" / "seed2", rows(2))
+    for name in ("elsewhere", "elsewhere/seed3"):
+        with pytest.raises(UsageError) as error:
+            web.write([name], None, False)
+        assert "did you mean elsewhere/seed2?" in error.value.fix
     path, folders = web.write([], None, False)
     assert (path, folders) == (Path("runs/quick/seed1/report.html"), [Path("runs/quick/seed1")])
     with pytest.raises(UsageError, match="is a folder"):
