@@ -99,6 +99,10 @@ VERBS: dict[str, Verb | Group] = {
         "sweep:show",
         "Show a sweep: its trials, best first, which parameters matter, and sweep.png in its folder.",
     ),
+    "report": Verb(
+        "report:report",
+        "Write one HTML file about a run, or several side by side: curves, samples, scores, configuration.",
+    ),
     "data": Group(
         "Get the data sets.",
         ("ganctl data fetch mnist", "ganctl data fetch inception"),

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
 from ganctl.errors import UsageError
-from ganctl.metrics import confusion
+
+if TYPE_CHECKING:  # reports are read without torch
+    from PIL import Image
+    from torch import Tensor
 
 SCHEMA_VERSION = 1
 MAX_REPORT_BYTES = 64 << 20
@@ -181,6 +182,8 @@ class Report:
         }
         out: dict[str, Any] = {"schema": SCHEMA_VERSION, "metrics": rows, "protocol": self.protocol}
         if self.confusion is not None:
+            from ganctl.metrics import confusion
+
             scores = confusion.class_scores(self.confusion)
             out["per_class"] = {
                 name: {
@@ -198,6 +201,8 @@ class Report:
         found = {} if self.pairs is None else {"nearest": self.pairs}
         if self.confusion is None:
             return found
+        from ganctl.metrics import confusion
+
         return found | confusion.figures(self.confusion, self.label_names)
 
 

@@ -7,8 +7,6 @@ import struct
 import zipfile
 from typing import IO, Any
 
-from torch import Tensor
-
 MAX_DIRECTORY_BYTES = 4 << 20  # of a zip: zipfile makes about twenty times as much of it
 MAX_HEADER_BYTES = 1 << 20  # of a .safetensors: its reader makes about thirty times as much of it
 MAX_VALUES = 1_000_000
@@ -83,10 +81,14 @@ def require_plain(value: Any, max_values: int = MAX_VALUES) -> None:
             if not -(2**63) <= value < 2**63:
                 raise ValueError("a number is too large")
             continue
-        elif value is None or isinstance(value, str | float | Tensor):
+        elif value is None or isinstance(value, str | float):
             continue
         else:
-            raise ValueError(f"it holds a {type(value).__name__}")
+            from torch import Tensor  # here: what has none of them is checked without torch
+
+            if not isinstance(value, Tensor):
+                raise ValueError(f"it holds a {type(value).__name__}")
+            continue
         seen += len(inside) + 1
         if seen > max_values or depth >= MAX_DEPTH:
             raise ValueError("it holds too much, or too deep inside")

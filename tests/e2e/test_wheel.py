@@ -41,7 +41,9 @@ def test_wheel_holds_the_package_the_configuration_and_the_assets(wheel: Path) -
     assets = {str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "ganctl" / "assets").iterdir()}
     assert "ganctl/conf/experiment/quick.yaml" in conf
     assert {"ganctl/assets/digits.npz", "ganctl/assets/generator_mnist.safetensors"} <= assets
-    assert not (conf | code | assets) - names
+    web = {str(p.relative_to(CHECKOUT)) for p in (CHECKOUT / "ganctl" / "web").iterdir() if p.is_file()}
+    assert {"ganctl/web/template.html", "ganctl/web/style.css", "ganctl/web/script.js"} <= web
+    assert not (conf | code | assets | web) - names
     info = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     strangers = {name for name in names - info if not name.startswith("ganctl/")}
     assert not strangers, "tests, scripts or runs are in the wheel"

@@ -22,7 +22,7 @@ TIERS = (
     ("doctor", "describe", "cleaning"),
     ("run_table",),
     ("replay", "arrays", "singles"),
-    ("train", "dry_run", "sample", "evaluate", "compare", "export", "hub", "release"),
+    ("train", "dry_run", "sample", "evaluate", "compare", "export", "hub", "release", "web"),
     ("scoring", "generator", "probe", "config_diff"),
     ("build",),
     ("sides",),

@@ -210,3 +210,26 @@ def test_packed_members_are_refused() -> None:
             archive.writestr(name, data)
     with pytest.raises(zipfile.BadZipFile):
         pickled.checked_archive(out)
+
+
+def test_without_tensors_is_all_that_a_file_says_but_its_weights() -> None:
+    content = {"a": [1, 2.5, None, True, "x"], "w": W, "state": OrderedDict(w=W, v=W[1:])}
+    content["state"]._metadata = {"": {"version": 1}}  # type: ignore[attr-defined]
+    found = pickled.without_tensors(saved(content))
+    assert found == {"a": [1, 2.5, None, True, "x"], "w": None, "state": {"w": None, "v": None}}
+
+
+def test_without_tensors_calls_nothing() -> None:
+    good = members(saved({"w": W}))
+    for payload in (
+        b"cos\nsystem\n(S'true'\ntR.",
+        b"\x80\x02cbuiltins\nexec\nX\x04\x00\x00\x00passq\x00\x85R.",
+    ):
+        with pytest.raises((pickle.UnpicklingError, ValueError, LookupError)):
+            pickled.without_tensors(rebuilt({**good, "archive/data.pkl": payload}))
+    # A value with the number 2³¹ - 1: Python's own reader would make a table of so many.
+    numbered = b"\x80\x02}r\xff\xff\xff\x7f."
+    assert pickled.without_tensors(rebuilt({**good, "archive/data.pkl": numbered})) == {}
+    missing = {name: data for name, data in good.items() if not name.endswith("data/0")}
+    with pytest.raises((ValueError, LookupError)):
+        pickled.without_tensors(rebuilt(missing))

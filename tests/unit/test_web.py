@@ -1,0 +1,335 @@
+"""The page about a run: what it says, what it leaves out, and that nothing in a run becomes markup."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from ganctl import config, report, web
+from ganctl.errors import UsageError
+from ganctl.web import curves, page
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"onload='x'& \u2028]]>"
+
+PROTOCOL = {
+    "data": "digits",
+    "real": "all",
+    "num_real": 297,
+    "floor": "training images",
+    "num_gen": 1000,
+    "labels": "uniform",
+    "extractors": {},
+    "seed": 0,
+    "device": "cpu",
+    "versions": {"ganctl": "0.1.0"},
+    "timings": {"total": 1.0},
+    "nimg": 6400,
+}
+
+
+def rows(count: int, spike: int = -1) -> list[dict[str, Any]]:
+    """Losses of 1, but for one step; 64 images a step."""
+    return [
+        {"step": k, "images_seen": 64 * k, "train/d_loss": 99.5 if k == spike else 1.0}
+        for k in range(1, count + 1)
+    ]
+
+
+@functools.cache
+def composed() -> dict[str, Any]:
+    return config.compose(["+experiment=quick", "data=digits"]).model_dump()
+
+
+def make_run(folder: Path, metrics: list[dict[str, Any]], **changes: Any) -> Path:
+    """A run folder as training leaves it, without its checkpoints."""
+    (folder / "samples").mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    plain = composed() | changes
+    (folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
+    for step in (0, 50, 100):
+        Image.new("L", (20, 10), step).save(folder / "samples" / f"fakes_{step:06d}.png")
+    Image.new("L", (20, 10), 255).save(folder / "samples" / "reals.png")
+    return folder
+
+
+def evaluate(folder: Path, names: tuple[str, ...] = ("0", "1"), value: float = 0.875) -> None:
+    metrics = {
+        "label_accuracy": report.Metric(value, 0.9375),
+        "fid": report.Metric(None, None, reason=EVIL),
+        "digit_fd": report.Metric(0.5, 0.25, std=0.125, repeats=3),
+    }
+    found = report.Report(metrics, PROTOCOL, torch.tensor([[7, 1], [0, 8]]), names)
+    (folder / "checkpoints" / "last.eval.json").write_text(json.dumps(found.to_dict()))
+
+
+class Read(HTMLParser):
+    """What a browser would make of it: elements with their attributes, visible text, scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self.text = ""
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag in self.raw:
+            self.raw[tag].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside in self.raw:
+            self.raw[self._inside][-1] += data
+        else:
+            self.text += data
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return json.loads(self.raw["script"][0])
+
+    def chart(self, title: str) -> dict[str, Any]:
+        (found,) = [chart for chart in self.data["charts"] if chart["title"] == title]
+        return found
+
+
+def read(path: Path) -> Read:
+    return Read(path.read_text(encoding="utf-8"))
+
+
+def write(*folders: Path, out: Path | None = None, force: bool = False) -> Read:
+    return read(web.write([str(folder) for folder in folders], out, force)[0])
+
+
+def test_a_page_says_what_the_run_has(tmp_path: Path) -> None:
+    score = {"step": 100, "images_seen": 6400, "val/label_accuracy": 0.75}
+    run = make_run(tmp_path / "run", [*rows(100), score], seed=5)
+    evaluate(run)
+    seen = write(run)
+    assert seen.text.count("ganctl train +experiment=quick data=digits seed=5") == 1
+    assert f"ganctl resume {run}" in seen.text
+    for told in ("6\u202f400", "100 steps", "0.875", "0.9375", "± 0.12 over 3 seeds", "1000 EMA"[:4]):
+        assert told in seen.text
+    assert [f["kimg"] for f in seen.data["timelines"][0]["frames"]] == [0, 3.2, 6.4]
+    picture = seen.data["timelines"][0]["frames"][1]["src"].removeprefix("data:image/png;base64,")
+    assert base64.b64decode(picture) == (run / "samples" / "fakes_000050.png").read_bytes()
+    chart = seen.chart("label_accuracy")
+    assert chart["series"][0]["points"]["mean"] == [0.75]
+    assert [floor["value"] for floor in chart["floors"]] == [0.9375]
+    assert [attrs["alt"] for tag, attrs in seen.elements if tag == "img"] == [
+        "Images generated by quick run from fixed latents",
+        "Real images of the data set",
+    ]
+
+
+def test_a_floor_is_never_made_up(tmp_path: Path) -> None:
+    row = {"step": 1, "images_seen": 64, "val/digit_fd": 0.5}
+    seen = write(make_run(tmp_path / "run", [row]))
+    assert seen.chart("digit_fd")["floors"] == []
+    assert "No floor is drawn" in seen.text
+
+
+def test_nothing_in_a_run_becomes_markup(tmp_path: Path) -> None:
+    harmless = make_run(tmp_path / "run", [*rows(3), {"step": 3, "images_seen": 192, "val/x": 1, "y": 1}])
+    evaluate(harmless)
+    metrics = [*rows(3), {"step": 3, "images_seen": 192, f"val/{EVIL}": 1, EVIL: 1}]
+    hostile = make_run(tmp_path / EVIL.replace("/", "_")[:80], metrics, model={EVIL: [EVIL]}, name=EVIL)
+    evaluate(hostile, names=(EVIL, "'"))
+    (hostile / "train.log").write_text(f"2026-01-01 00:00:00,000 WARNING {EVIL}\n{EVIL}\n")
+    (harmless / "train.log").write_text("2026-01-01 00:00:00,000 WARNING x\nx\n")
+    expected, seen = write(harmless), write(hostile)
+    assert {tag for tag, _ in seen.elements} <= {tag for tag, _ in expected.elements}
+    for tag in ("script", "style", "img", "figure", "meta", "link", "h1"):
+        count = [sum(t == tag for t, _ in found.elements) for found in (seen, expected)]
+        assert count[0] == count[1], tag
+    assert seen.raw["script"][1:] == expected.raw["script"][1:]
+    assert not [a for _, attrs in seen.elements for a in attrs if a.startswith("on") or a == "style"]
+    shown = EVIL.replace("\u2028", "\\u2028")
+    assert seen.text.count(shown) >= 5  # heading, configuration, reason, class, log
+    assert [chart["title"] for chart in seen.data["charts"]].count(
+        shown
+    ) == 2  # of that key, and val/ that key
+
+
+def test_the_policy_allows_the_script_and_style_that_are_there_and_no_network(tmp_path: Path) -> None:
+    seen = write(make_run(tmp_path / "run", rows(2)))
+    (policy,) = [a["content"] for t, a in seen.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    for content in (seen.raw["script"][1], seen.raw["style"][0]):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    for _, attrs in seen.elements:
+        for name in ("src", "href"):
+            assert re.match(r"data:|#", attrs.get(name) or "#"), attrs
+
+
+def test_spikes_and_gaps_of_a_long_run_are_in_its_few_points(tmp_path: Path) -> None:
+    long = rows(20_000, spike=11_234)
+    long[11]["train/d_loss"] = None
+    run = make_run(tmp_path / "run", long)
+    for step in range(1000, 1200):
+        Image.new("L", (200, 100), step % 256).save(run / "samples" / f"fakes_{step:06d}.png")
+    seen = write(run)
+    points = seen.chart("Loss of D")["series"][0]["points"]
+    assert len(points["mean"]) == 400
+    assert points["high"].count(99.5) == 1
+    spike = points["high"].index(99.5)
+    assert points["kimg"][spike] == pytest.approx(11_234 * 0.064, abs=50 * 0.064)
+    assert points["mean"][spike] == pytest.approx(1 + 98.5 / 50)
+    assert points["low"] == [1.0] * 400
+    assert len(seen.data["timelines"][0]["frames"]) <= 61
+    assert "one in 4 of 203 pictures" in seen.text
+    assert "A point of a long curve stands for 50 steps" in seen.text
+    assert "train/d_loss: 1 values are not finite" in seen.text
+    assert (run / "report.html").stat().st_size < 400_000
+
+
+def test_rows_that_are_none_are_counted_and_a_row_being_written_is_not(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rows(5))
+    with open(run / "metrics.jsonl", "ab") as file:
+        broken = [b"{", b"[]", b"null", b'{"step": "1"}', b'{"step": NaN, "images_seen": 1}', b"\xff\xfe"]
+        broken += [b"[" * 50_000, b'{"step": 1, "images_seen": 1e999}', b"x" * 200_000]
+        file.write(b"\n".join([*broken, b'{"step": 6, "images_seen": 384, "a": 1e999, "b": 7, "c": "x"}\n']))
+        file.write(b'{"step": 7, "images_')
+    with open(run / "metrics.jsonl", "rb") as opened:
+        found = curves.read(opened)
+    assert (found.steps, found.images, found.broken) == (6, 384, len(broken))
+    assert {key: list(curve.values) for key, curve in found.curves.items() if key in "bc"} == {"b": [7.0]}
+    assert found.curves["a"].summary()["not_finite"] == 1
+    assert f"{len(broken)} lines of metrics.jsonl are no rows" in write(run).text
+
+
+def test_what_is_missing_or_no_file_of_the_run_is_left_out_and_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rows(2))
+    secret = tmp_path / "secret.png"
+    Image.new("L", (20, 10), 77).save(secret)
+    (run / "samples" / "reals.png").unlink()
+    (run / "samples" / "reals.png").symlink_to(secret)
+    (run / "samples" / "fakes_000100.png").write_bytes(b"<svg onload=alert(1)>")
+    (run / "checkpoints" / "best.eval.json").write_text('{"schema": 1}')
+    (run / "metrics.jsonl").unlink()
+    os.mkfifo(run / "metrics.jsonl")
+    seen = write(run)
+    assert base64.b64encode(secret.read_bytes()).decode() not in (run / "report.html").read_text()
+    assert len(seen.data["timelines"][0]["frames"]) == 2
+    for told in ("fakes_000100.png is no PNG", "best.eval.json is left out", "no curves"):
+        assert told in seen.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b]\n"
+        "d: &d [*c, *c, *c, *c, *c, *c]\ne: [*d, *d, *d, *d, *d, *d]",
+        "&a [*a]",
+        "[" * 3000,
+        "!!python/object/apply:os.system [id]",
+        "text",
+        "\0",
+        "seed: " + "9" * 5000,
+    ],
+)
+def test_a_configuration_that_is_none_costs_itself_alone(tmp_path: Path, text: str) -> None:
+    run = make_run(tmp_path / "run", rows(2))
+    (run / "config.yaml").write_text(text)
+    seen = write(run)
+    assert "config.yaml cannot be read" in seen.text
+    assert "ganctl train" not in seen.text
+    assert seen.chart("Loss of D")
+
+
+def test_runs_side_by_side(tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one", rows(1000), seed=1)
+    two = make_run(tmp_path / "two", rows(500), seed=2)
+    Image.new("L", (20, 10), 3).save(two / "samples" / "reals.png")
+    seen = write(one, two, out=tmp_path / "both.html")
+    assert [(s["name"], s["colour"]) for s in seen.chart("Loss of D")["series"]] == [
+        ("quick one, training", 0),
+        ("quick two, training", 1),
+    ]
+    # One point stands for as many steps in both.
+    assert [len(s["points"]["mean"]) for s in seen.chart("Loss of D")["series"]] == [334, 167]
+    assert page._differing([SimpleNamespace(values=v) for v in ({"a": "1", "b": "2"}, {"a": "1"})]) == [  # type: ignore[list-item]
+        ("b", ["2", "–"])
+    ]
+    assert "Where the runs differ" in seen.text
+    again = write(one, make_run(tmp_path / "other" / "one", rows(2)), out=tmp_path / "both.html")
+    names = [t["name"] for t in again.data["timelines"]]
+    assert names == [f"quick {tmp_path.name}/one", "quick other/one"]
+    assert [t["name"] for t in seen.data["timelines"]] == ["quick one", "quick two"]
+
+
+def test_only_our_own_file_is_replaced(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rows(2))
+    foreign = tmp_path / "x.html"
+    foreign.write_text("<!doctype html>\nmine")
+    with pytest.raises(UsageError, match="no report of ours"):
+        write(run, out=foreign)
+    assert foreign.read_text() == "<!doctype html>\nmine"
+    write(run, out=foreign, force=True)
+    before = foreign.read_text()
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": 3, "images_seen": 192, "train/d_loss": 2.0}) + "\n")
+    write(run, out=foreign)
+    assert foreign.read_text() != before
+
+
+def test_what_is_no_run_is_said_with_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no run below runs/"):
+        web.write([], None, False)
+    make_run(tmp_path / "runs" / "quick" / "seed1", rows(2))
+    for name in ("runs/quick/sed1", "runs/quick/seed", "runs", "\0"):
+        with pytest.raises(UsageError) as error:
+            web.write([name], None, False)
+        assert "runs/quick/seed1" in error.value.fix
+    make_run(tmp_path / "elsewhere" / "seed2", rows(2))
+    for name in ("elsewhere", "elsewhere/seed3"):
+        with pytest.raises(UsageError) as error:
+            web.write([name], None, False)
+        assert "did you mean elsewhere/seed2?" in error.value.fix
+    path, folders = web.write([], None, False)
+    assert (path, folders) == (Path("runs/quick/seed1/report.html"), [Path("runs/quick/seed1")])
+    with pytest.raises(UsageError, match="is a folder"):
+        web.write([], tmp_path, False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        web.write([], tmp_path / "file" / "x.html", False)
+    with pytest.raises(UsageError, match="7 runs"):
+        web.write(["runs/quick/seed1"] * 7, None, False)
+
+
+def test_a_report_is_written_without_torch(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rows(2))
+    evaluate(run)
+    torch.save(
+        {"ganctl": {"versions": {"torch": "9.8.7"}, "ema": torch.ones(2)}}, run / "checkpoints" / "last.ckpt"
+    )
+    code = "import sys; from ganctl import web; web.write(sys.argv[1:], None, False); "
+    code += "print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "False\n"
+    assert "9.8.7" in read(run / "report.html").text
