@@ -80,6 +80,19 @@ def test_a_grid_has_the_same_bytes(several: Callable[..., Any], invoke: Invoke, 
     assert Path("two.png").read_bytes() == Path("one.png").read_bytes()
 
 
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_an_array_has_the_same_bytes(
+    several: Callable[..., Any], invoke: Invoke, tmp_path: Path, suffix: str
+) -> None:
+    """However many images are drawn at a time, and whoever draws them."""
+    options = ("sample", "--label", "3,5", "--n", "90", "--out")
+    (done,) = several(*options, f"two.{suffix}", "--batch-size", "70", cwd=tmp_path, program=TWO, envs=[{}])
+    assert (done.returncode, done.stdout) == (0, f"two.{suffix}\n"), done.stderr
+    assert invoke(*options, f"one.{suffix}").exit_code == 0
+    assert Path(f"two.{suffix}").read_bytes() == Path(f"one.{suffix}").read_bytes()
+    assert not list(tmp_path.glob("*.part*"))
+
+
 def test_single_pictures_are_written_by_the_process_that_drew_them(
     several: Callable[..., Any], invoke: Invoke, tmp_path: Path
 ) -> None:

@@ -268,7 +268,15 @@ def test_images_that_are_not_square_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, tmp_path / "wide.png", "4 × 6")
 
 
-@pytest.mark.parametrize("text", [{"label": "0,1", "seed": "3"}, {"label": "0", "seed": "0,1"}])
+@pytest.mark.parametrize(
+    "text",
+    [
+        {"label": "0,1", "seed": "3"},
+        {"label": "0", "seed": "0,1"},
+        {"label": "0", "seed": "0-3"},
+        {"label": "0", "seed": "3", "columns": "1"},  # one image in a frame
+    ],
+)
 def test_a_sheet_of_samples_is_not_one_image(tmp_path: Path, text: dict[str, str]) -> None:
     write_png(tmp_path / "grid.png", GREY[0], **text)
     refused(tmp_path, tmp_path / "grid.png", "a sheet")
