@@ -3,8 +3,8 @@
     python scripts/prove_sweep.py                                # 20 trials, two at once
     python scripts/prove_sweep.py --trials 4 --picture sweep.png
 
-The kill falls while two trainings run, at least one of which has a checkpoint. Then the same command runs to its
-end. What is asserted is read from the SQLite file and the run folders, not asked of ganctl: every trial
+The kill falls while two trainings run, one of which at least has a checkpoint. Then the same command runs to
+its end. What is asserted is read from the SQLite file and the run folders, not asked of ganctl: every trial
 number once and finished; trials that were finished at the kill untouched, and started once; in each run
 folder the rows of the steps 1, 2, … without a gap or a double; the settings of each run those of its trial.
 The exit code is 1 where one of these does not hold; the folder stays.
