@@ -33,6 +33,7 @@ log = logging.getLogger("ganctl")
 
 POLL_S = 0.5
 CLAIM_EVERY_S = 5.0  # while there is nothing to claim
+PRUNE_FROM = 1 / 3  # of a training
 STOPS = 3  # of one training by somebody else: then the trial is given up
 FAILURES_IN_A_ROW = 3  # then something is wrong with all of them
 
@@ -171,7 +172,9 @@ class Scheduler:
                 continue
             one.reported.add(row.images)
             one.trial.report(row.value, row.images)
-            if not one.pruned and not row.is_last(one.cfg, objective) and one.trial.should_prune():
+            # First scores say little of last ones, and after the last one there is nothing to stop.
+            judged = PRUNE_FROM <= row.progress(one.cfg, objective) < 1.0
+            if judged and not one.pruned and one.trial.should_prune():
                 one.pruned = True
                 one.process.stop()
 

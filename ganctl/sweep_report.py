@@ -153,7 +153,8 @@ def plot(study: Study, report: dict[str, Any], path: Path) -> None:
         for state, marker, colour in (("complete", "o", "tab:blue"), ("pruned", "x", "tab:gray")):
             chosen = [i for i, row in enumerate(scored) if row["state"] == state]
             at, heights = [xs[i] for i in chosen], [values[i] for i in chosen]
-            axes.scatter(at, heights, marker=marker, color=colour, s=22, label=state)
+            label = {"complete": "last score", "pruned": "pruned: its last one"}[state]
+            axes.scatter(at, heights, marker=marker, color=colour, s=22, label=label)
         if log:
             axes.set_yscale("log")
 

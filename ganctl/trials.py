@@ -121,12 +121,12 @@ class Row:
     value: float | None
     epoch: int
 
-    def is_last(self, cfg: config.Config, objective: str) -> bool:
-        """Whether the training ends with this evaluation."""
+    def progress(self, cfg: config.Config, objective: str) -> float:
+        """The share of the training that is done, in (0, 1]."""
         evaluate = cfg.callbacks.evaluate
         every = 1 if evaluate is None or objective.endswith("_loss") else evaluate.every_epochs
-        limit = cfg.trainer.max_steps
-        return self.epoch * every >= cfg.trainer.max_epochs or (limit is not None and self.step >= limit)
+        by_steps = self.step / cfg.trainer.max_steps if cfg.trainer.max_steps is not None else 0.0
+        return min(1.0, max(self.epoch * every / cfg.trainer.max_epochs, by_steps))
 
 
 def rows(run: Path, objective: str) -> list[Row]:

@@ -3,8 +3,8 @@
     python scripts/prove_sweep.py                                # 20 trials, two at once
     python scripts/prove_sweep.py --trials 4 --picture sweep.png
 
-The kill falls while trainings run, at least one of which has a checkpoint. Then the same command runs to its
-end. What is asserted is read from the SQLite file and the run folders, not asked of ganctl: every trial
+The kill falls while two trainings run, one of which at least has a checkpoint. Then the same command runs to
+its end. What is asserted is read from the SQLite file and the run folders, not asked of ganctl: every trial
 number once and finished; trials that were finished at the kill untouched, and started once; in each run
 folder the rows of the steps 1, 2, … without a gap or a double; the settings of each run those of its trial.
 The exit code is 1 where one of these does not hold; the folder stays.
@@ -102,8 +102,13 @@ def kill_in_the_middle(work: Path, trials: int, rng: random.Random) -> None:
             done = sum(t.state in ("COMPLETE", "PRUNED") for t in recorded(folder))
         except sqlite3.OperationalError:  # its tables are being made
             continue
-        saved = [n for n in running(folder) if (run_of(folder, n) / "checkpoints" / "last.ckpt").exists()]
-        if done >= wanted and any(len(steps(run_of(folder, n))) < EPOCHS * 18 for n in saved):
+        alive = running(folder)
+        saved = [n for n in alive if (run_of(folder, n) / "checkpoints" / "last.ckpt").exists()]
+        if (
+            done >= wanted
+            and len(alive) == 2
+            and any(len(steps(run_of(folder, n))) < EPOCHS * 18 for n in saved)
+        ):
             break
     os.killpg(sweep.pid, signal.SIGKILL)
     sweep.wait()

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "prove_sweep.py"
 @pytest.mark.slow
 def test_a_killed_sweep_ends_with_every_trial_once(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--trials", "3", "--seed", "1", "--work", str(tmp_path)],
+        [sys.executable, str(SCRIPT), "--trials", "4", "--seed", "1", "--work", str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

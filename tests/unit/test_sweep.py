@@ -347,3 +347,16 @@ def test_half_a_line_is_left_for_the_next_time(tmp_path: Path) -> None:
     assert trials.rows(tmp_path, "val/x") == [trials.Row(1, 64, 2.0, 1)]
     assert trials.names(tmp_path) == ["train/d_loss", "val/x"]
     assert trials.images_seen(tmp_path) == 64
+
+
+def test_the_share_of_a_training_that_is_done() -> None:
+    def done(epoch: int, step: int, *overrides: str, objective: str = "val/digit_fd") -> float:
+        cfg = config.compose(["data=digits", "trainer.max_epochs=8", *overrides])
+        return trials.Row(step, 64 * step, 1.0, epoch).progress(cfg, objective)
+
+    assert done(2, 36) == 0.25
+    assert done(2, 36, "callbacks.evaluate.every_epochs=2") == 0.5
+    assert done(2, 36, "callbacks.evaluate.every_epochs=2", objective="val/d_loss") == 0.25
+    assert done(3, 144, "callbacks.evaluate.every_epochs=3") == 1.0
+    assert done(1, 18, "trainer.max_steps=20") == 0.9
+    assert done(2, 20, "trainer.max_steps=20") == 1.0
