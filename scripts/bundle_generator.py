@@ -13,9 +13,10 @@ from pathlib import Path
 
 from torch import nn
 
-from ganctl import checkpoint, recipe, runs
+from ganctl import checkpoint, reproduce, runs
 from ganctl.errors import GanctlError, UsageError
 from ganctl.report import ReportFile, read_report
+from ganctl.sharing import recipe
 from ganctl.snapshot import Snapshot
 from ganctl.terminal import metric_rows
 
@@ -51,7 +52,7 @@ def bundle(ckpt: Path, reports: Sequence[Path], out: Path) -> Path:
                 f"{report} is of other weights than {ckpt}",
                 f"ganctl eval --ckpt {ckpt} makes a report of these",
             )
-    command = recipe.train_command(snapshot.config)
+    command = reproduce.command(recipe.effective(snapshot.config))
     path = out / f"generator_{name}.safetensors"
     checkpoint.write(path, snapshot)
     path.with_suffix(".md").write_text(card(path, snapshot, command, scores))

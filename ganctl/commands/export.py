@@ -30,8 +30,9 @@ def export(
     trust_code: TrustCode = False,
 ) -> None:
     """Write the generator in another format; both draw before it is there, and must agree."""
-    from ganctl import export as exporting
-    from ganctl import export_formats, runs
+    from ganctl import runs
+    from ganctl.sharing import export as exporting
+    from ganctl.sharing import formats as export_formats
 
     suffix = export_formats.find(to).suffix
     path, snapshot = open_checkpoint(one_checkpoint(checkpoint, ckpt))

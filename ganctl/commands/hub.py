@@ -40,7 +40,7 @@ def push(
     trust_code: TrustCode = False,
 ) -> None:
     """Upload the generator to the Hugging Face Hub: weights, card, scores and a picture."""
-    from ganctl import hub
+    from ganctl.sharing import hub
 
     target = hub.find(repo)
     path, snapshot = open_checkpoint(ckpt)
@@ -72,7 +72,7 @@ def pull(
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
     """Download a generator from the Hugging Face Hub, and verify it before it is there."""
-    from ganctl import hub, release
+    from ganctl.sharing import hub, release
 
     source = hub.find(repo)
     if isinstance(source, Path):

@@ -70,8 +70,8 @@ def sweep(
     Each trial is a training of its own below runs/sweeps/NAME; poor ones are stopped early. See ganctl sweep
     show.
     """
-    from ganctl import storage as storages
-    from ganctl import sweep as sweeping
+    from ganctl.sweeps import storage as storages
+    from ganctl.sweeps import sweep as sweeping
 
     storages.require_optuna()
     if resume is not None:
@@ -113,8 +113,8 @@ def show(
     storage: Storage = None,
 ) -> None:
     """Show a sweep: its trials, best first, which parameters matter, and sweep.png in its folder."""
-    from ganctl import storage as storages
-    from ganctl import sweep as sweeping
+    from ganctl.sweeps import storage as storages
+    from ganctl.sweeps import sweep as sweeping
 
     storages.require_optuna()
     _print(sweeping.show(sweep, storage))
@@ -123,7 +123,7 @@ def show(
 def _print(report: dict[str, Any]) -> None:
     import shlex
 
-    from ganctl import sweep_report
+    from ganctl.sweeps import report as sweep_report
 
     result(sweep_report.table(report), report)
     if report["picture"]:

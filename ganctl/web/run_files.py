@@ -12,9 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ganctl import pickled, reproduce, untrusted
+from ganctl import config_tree, pickled, reproduce, untrusted
 from ganctl.errors import GanctlError, UsageError, printable
 from ganctl.report import read_report
 from ganctl.runs import RunFolder
@@ -23,7 +21,6 @@ from ganctl.web.files import listed, opened
 
 MAX_FRAMES = 60  # pictures of a timeline
 MAX_PICTURE_BYTES = 2 << 20  # of one
-MAX_CONFIG_BYTES = 1 << 18
 MAX_CONFIG_VALUES = 2000
 MAX_LOG_BYTES = 1 << 14  # the end of train.log
 MAX_REPORTS = 8
@@ -94,15 +91,10 @@ class Run:
 
     def _config(self) -> dict[str, Any]:
         try:
-            with opened(self.folder.config) as file:
-                text = file.read(MAX_CONFIG_BYTES + 1)
-            if len(text) > MAX_CONFIG_BYTES:
-                raise ValueError("it is too large")
-            plain = yaml.safe_load(text.decode())
+            opened(self.folder.config).close()
+            plain = config_tree.read(self.folder.config)
             untrusted.require_plain(plain, MAX_CONFIG_VALUES)
-            if not isinstance(plain, dict):
-                raise ValueError("it is no mapping")
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        except (OSError, ValueError, UsageError) as error:
             reason = printable((str(error).strip() or type(error).__name__).splitlines()[0])
             self.left_out.append(f"config.yaml cannot be read: {reason}.")
             return {}

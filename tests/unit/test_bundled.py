@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from ganctl import checkpoint, config, generate, runs
+from ganctl import checkpoint, config, generate, reproduce, runs
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import UsageError
 from ganctl.images import to_float
 from ganctl.metrics import classifier
 from ganctl.networks.dcgan import Generator
-from ganctl.recipe import train_command
+from ganctl.sharing import recipe
 from ganctl.snapshot import entry
 
 SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "bundle_generator.py"))
@@ -158,7 +158,7 @@ def test_only_the_last_checkpoint_is_taken(last: Path, tmp_path: Path) -> None:
 )
 def test_the_command_on_the_card_makes_the_same_configuration(overrides: list[str]) -> None:
     trained = config.compose(["experiment=dcgan", *overrides]).model_dump()
-    words = shlex.split(train_command(trained))
+    words = shlex.split(reproduce.command(recipe.effective(trained)))
     assert words[:3] == ["ganctl", "train", "+experiment=dcgan"]
     assert (len(words) == 3) == (not overrides)
     assert config.compose(words[2:]).model_dump() == trained
@@ -166,4 +166,4 @@ def test_the_command_on_the_card_makes_the_same_configuration(overrides: list[st
 
 def test_what_has_no_effect_is_not_on_the_card() -> None:
     trained = config.compose(["experiment=dcgan", "logger=none", "run.root=x", "data.root=y"]).model_dump()
-    assert train_command(trained) == "ganctl train +experiment=dcgan"
+    assert reproduce.command(recipe.effective(trained)) == "ganctl train +experiment=dcgan"

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from ganctl import checkpoint, cli, export_formats, latents, networks, runs, sample
+from ganctl import checkpoint, cli, latents, networks, runs, sample
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import GanctlError, UsageError
-from ganctl.export import export
+from ganctl.sharing import formats as export_formats
+from ganctl.sharing.export import export
 from ganctl.snapshot import Snapshot
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("torch-export", "onnx")]

@@ -22,11 +22,12 @@ from huggingface_hub import errors
 from PIL import Image
 from typer.testing import CliRunner
 
-from ganctl import checkpoint, cli, hub, hub_client, runs
+from ganctl import checkpoint, cli, runs
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import GanctlError, UsageError
 from ganctl.networks.mlp import Generator
 from ganctl.report import read_report
+from ganctl.sharing import hub, hub_client
 from ganctl.snapshot import Snapshot
 
 REPO = hub.Repo("me/digits")

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ganctl import config
 from ganctl.errors import UsageError
-from ganctl.search_space import Choice, Interval, Range, parse, quoted
+from ganctl.sweeps.search_space import Choice, Interval, Range, parse, quoted
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ganctl.errors import UsageError
-from ganctl.storage import connect, require_optuna, without_password
-from ganctl.study import Study
-from ganctl.sweep_settings import Settings, higher_is_better
+from ganctl.sweeps.settings import Settings, higher_is_better
+from ganctl.sweeps.storage import connect, require_optuna, without_password
+from ganctl.sweeps.study import Study
 
 optuna = pytest.importorskip("optuna")
 OVERRIDES = ("data=digits", "model.lr=tag(log,interval(1e-4,1e-2))", "loss=hinge,lsgan")

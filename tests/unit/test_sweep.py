@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 
-from ganctl import config, scheduler, sweep, sweep_report, trials
+from ganctl import config
 from ganctl.errors import GanctlError, UsageError
-from ganctl.scheduler import InterruptedSweepError
-from ganctl.storage import require_optuna
+from ganctl.sweeps import report as sweep_report
+from ganctl.sweeps import scheduler, sweep, trials
+from ganctl.sweeps.scheduler import InterruptedSweepError
+from ganctl.sweeps.storage import require_optuna
 
 pytest.importorskip("optuna")
 
@@ -279,7 +281,7 @@ def test_a_training_that_outlives_its_sweep_is_waited_for(monkeypatch: pytest.Mo
     folder = str(made.folder)
     code = f"""
 import sys
-from ganctl import sweep, trials
+from ganctl.sweeps import sweep, trials
 trials.PROGRAM = {trials.PROGRAM!r}
 overrides = {list(made.settings.overrides)!r}
 plan = sweep.plan(overrides, grid=False, objective="val/digit_fd", maximize=None, pruner="none", seed=0,

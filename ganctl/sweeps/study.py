@@ -10,10 +10,11 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ganctl import atomic, storage, trials
+from ganctl import atomic
 from ganctl.errors import UsageError, nearest
-from ganctl.search_space import Choice, Interval, Parameter, Range, Space, Value, parse
-from ganctl.sweep_settings import Settings
+from ganctl.sweeps import storage, trials
+from ganctl.sweeps.search_space import Choice, Interval, Parameter, Range, Space, Value, parse
+from ganctl.sweeps.settings import Settings
 
 if TYPE_CHECKING:
     import optuna

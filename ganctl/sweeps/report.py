@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganctl import trials
-from ganctl.search_space import Choice, Interval, Value, short, text
-from ganctl.study import IMAGES, PLACE, REASON, SECONDS, TARGET, Study
+from ganctl.sweeps import trials
+from ganctl.sweeps.search_space import Choice, Interval, Value, short, text
+from ganctl.sweeps.study import IMAGES, PLACE, REASON, SECONDS, TARGET, Study
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -19,7 +19,7 @@ from typing import Any
 from ganctl import config
 from ganctl.errors import UsageError, shortened
 from ganctl.runs import RunFolder
-from ganctl.search_space import Space, Value, quoted, short
+from ganctl.sweeps.search_space import Space, Value, quoted, short
 
 PROGRAM = (sys.executable, "-m", "ganctl")
 

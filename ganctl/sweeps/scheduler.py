@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ganctl import config, progress, trials
+from ganctl import config, progress
 from ganctl.errors import GanctlError, UsageError, nearest
-from ganctl.search_space import short
-from ganctl.study import IMAGES, REASON, SECONDS, Study
-from ganctl.trials import DIVERGED, STOPPED, Trial
+from ganctl.sweeps import trials
+from ganctl.sweeps.search_space import short
+from ganctl.sweeps.study import IMAGES, REASON, SECONDS, Study
+from ganctl.sweeps.trials import DIVERGED, STOPPED, Trial
 
 if TYPE_CHECKING:
     import optuna

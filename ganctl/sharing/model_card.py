@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import yaml
 from torch import nn
 
-from ganctl import networks, recipe
+from ganctl import networks, reproduce
 from ganctl.errors import GanctlError, UsageError, printable
 from ganctl.report import Metric, ReportFile
+from ganctl.sharing import recipe
 from ganctl.snapshot import Snapshot
 
 MAX_NAMES = 100  # labels that are listed
@@ -83,7 +84,7 @@ def _facts(snapshot: Snapshot, G: nn.Module) -> Iterator[tuple[str, str]]:
     # The configuration of a foreign checkpoint may have any shape, and its experiment may be unknown here.
     unknown = (GanctlError, LookupError, TypeError, ValueError, AttributeError)
     try:
-        yield "training", _code(recipe.train_command(snapshot.config))
+        yield "training", _code(reproduce.command(recipe.effective(snapshot.config)))
     except unknown:
         pass
     try:

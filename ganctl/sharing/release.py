@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
-from ganctl import checkpoint, images, model_card, recipe, runs
+from ganctl import checkpoint, images, runs
 from ganctl import sample as sampling
+from ganctl.generator import Generator
 from ganctl.report import ReportFile, read_report
+from ganctl.sharing import model_card, recipe
 from ganctl.snapshot import Snapshot
 
 log = logging.getLogger("ganctl")
@@ -33,16 +35,16 @@ def write(
         images.
     """
     public = replace(snapshot, config=recipe.effective(snapshot.config), wandb_id=None)
-    G = public.build(trust_code=trust_code)
+    generator = Generator(public, torch.device("cpu"), trust_code=trust_code)
     report_path = runs.outputs_of(ckpt, ".eval.json")
     report = _report_of(report_path, ckpt, snapshot)
     checkpoint.write(folder / WEIGHTS, public)
     picture = snapshot.facts.channels in (1, 3)
     if picture:
-        _draw(snapshot, trust_code, folder / PICTURE)
+        _draw(generator, folder / PICTURE)
     if report is not None:
         shutil.copyfile(report_path, folder / REPORT)
-    card = model_card.card(public, G, report, license_name, picture)
+    card = model_card.card(public, generator.network, report, license_name, picture)
     (folder / CARD).write_text(card, encoding="utf-8")
     return [name for name in FILES if (folder / name).exists()]
 
@@ -59,18 +61,15 @@ def _report_of(path: Path, ckpt: Path, snapshot: Snapshot) -> ReportFile | None:
     return report
 
 
-def _draw(snapshot: Snapshot, trust_code: bool, path: Path) -> None:
-    """A column of eight for each label, of twelve labels at most; a square without labels."""
-    facts = snapshot.facts
-    scale = max(1, 56 // facts.resolution)
-    fitting = max(1, MAX_SHEET // facts.resolution)
-    columns = min(facts.num_classes, 12, fitting)
-    labels = [i * facts.num_classes // columns for i in range(columns)] or [0]
-    seeds = range(min(8, fitting) ** (1 if facts.num_classes else 2))
-    pixels = sampling.sample(snapshot, labels, seeds, torch.device("cpu"), trust_code=trust_code)
-    if facts.num_classes:
-        by_seed = pixels.unflatten(0, (len(labels), len(seeds))).transpose(0, 1).flatten(0, 1)
-        picture = images.class_grid(by_seed, [facts.label_names[y] for y in labels], scale)
-    else:
-        picture = images.enlarged_grid(pixels, min(8, fitting), scale)
-    images.save_png(picture, path, sampling.provenance(snapshot, labels, seeds))
+def _draw(generator: Generator, path: Path) -> None:
+    """A row of eight for each label, of twelve labels at most; a square without labels."""
+    scale = max(1, 56 // generator.resolution)
+    fitting = max(1, MAX_SHEET // generator.resolution)
+    rows = min(generator.num_classes, 12, fitting)
+    labels = [i * generator.num_classes // rows for i in range(rows)] or [0]
+    seeds = range(min(8, fitting) ** (1 if rows else 2))
+    asked = sampling.Product(labels, seeds)
+    layout = sampling.grid_of(asked, captions=bool(rows), scale=scale)
+    drawn = sampling.pixels(generator, asked)
+    picture = sampling.picture(generator.snapshot, asked, layout, drawn)
+    images.save_png(picture, path, sampling.provenance(generator, asked, layout))

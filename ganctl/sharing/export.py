@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganctl import __version__, atomic, export_formats, generate, latents, recipe
+from ganctl import __version__, atomic, generate, latents
 from ganctl.errors import GanctlError
-from ganctl.export_formats import Draw, Drawing, Original
+from ganctl.sharing import formats as export_formats
+from ganctl.sharing import recipe
+from ganctl.sharing.formats import Draw, Drawing, Original
 from ganctl.snapshot import Snapshot
 
 COMPARED = 100  # images

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganctl import config, storage, study, sweep_report, trials
+from ganctl import config
 from ganctl.errors import GanctlError, UsageError, nearest
-from ganctl.scheduler import Scheduler
-from ganctl.search_space import Space, parse
-from ganctl.study import Study
-from ganctl.sweep_settings import PRUNERS, Settings, higher_is_better
+from ganctl.sweeps import report as sweep_report
+from ganctl.sweeps import storage, study, trials
+from ganctl.sweeps.scheduler import Scheduler
+from ganctl.sweeps.search_space import Space, parse
+from ganctl.sweeps.settings import PRUNERS, Settings, higher_is_better
+from ganctl.sweeps.study import Study
 
 log = logging.getLogger("ganctl")
 

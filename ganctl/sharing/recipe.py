@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from ganctl import config
 
 # Where files lie, who is told, what is looked at on the way.
 WITHOUT_EFFECT = ("run", "logger", "callbacks", "ckpt_path", "data.root")
@@ -22,19 +19,6 @@ def effective(resolved: Mapping[str, Any]) -> dict[str, Any]:
             value = {key: v for key, v in value.items() if f"{section}.{key}" not in WITHOUT_EFFECT}
         kept[section] = value
     return kept
-
-
-def train_command(trained: Mapping[str, Any]) -> str:
-    """The command that trains with this configuration: its experiment, and what differs from it now.
-
-    Raises:
-        UsageError: there is no experiment of that name.
-    """
-    experiment = trained["name"]
-    now = dict(_settings(config.compose([f"experiment={experiment}"]).model_dump()))
-    changed = {key: value for key, value in _settings(trained) if key in now and now[key] != value}
-    overrides = [shlex.quote(f"{key}={_hydra(value)}") for key, value in changed.items()]
-    return " ".join([f"ganctl train +experiment={experiment}", *overrides])
 
 
 def in_words(trained: Mapping[str, Any]) -> str:
@@ -56,23 +40,3 @@ def in_words(trained: Mapping[str, Any]) -> str:
         f"{'; '.join([*schedules, ''])}batch {data['batch_size']}; weights averaged with half-life "
         f"{model['ema_half_life_kimg']:g} kimg; precision {precision}; seed {trained['seed']}"
     )
-
-
-def _settings(resolved: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """`(section.key, value)` of all that the weights depend on."""
-    for section, value in effective(resolved).items():
-        if isinstance(value, Mapping):
-            yield from ((f"{section}.{key}", v) for key, v in value.items())
-        else:
-            yield section, value
-
-
-def _hydra(value: Any) -> str:
-    """A value as Hydra's overrides write it."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_hydra(v)}" for key, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_hydra(v) for v in value) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)

@@ -14,10 +14,11 @@ from urllib.request import url2pathname
 
 from tqdm import tqdm
 
-from ganctl import atomic, checkpoint, model_card, progress, release
+from ganctl import atomic, checkpoint, progress
 from ganctl.errors import GanctlError, UsageError
-from ganctl.hub_client import Client, connect, explained
-from ganctl.release import CARD, WEIGHTS
+from ganctl.sharing import model_card, release
+from ganctl.sharing.hub_client import Client, connect, explained
+from ganctl.sharing.release import CARD, WEIGHTS
 from ganctl.snapshot import Snapshot
 
 log = logging.getLogger("ganctl")

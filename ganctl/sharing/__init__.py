@@ -1,0 +1,1 @@
+"""A generator for others: in other formats, and on the Hugging Face Hub."""

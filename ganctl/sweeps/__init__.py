@@ -1,0 +1,1 @@
+"""Many trainings that look for good settings."""
