@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ganctl import checkpoint, pngs, runs, sample
+from ganctl import pngs, sample
 from ganctl.devices import describe, find_device
 from ganctl.errors import UsageError
 from ganctl.expressions import Point, parse_seeds
@@ -20,6 +19,7 @@ from ganctl.generator import Generator
 from ganctl.latents import MAX_SEED
 from ganctl.sample import Layout, Product, Way
 from ganctl.snapshot import Snapshot
+from ganctl.weights import Weights
 
 MAX_PIXELS = 32 << 20
 MAX_SCALE = 64
@@ -60,65 +60,6 @@ class Replayed:
             "max_difference": self.max_difference,
             "circumstances": {what: {"then": then, "now": now} for what, then, now in self.circumstances},
         }
-
-
-class Weights:
-    """Finds weights by their digest: the bundled ones, then those of the runs, the newest first. What was
-    read on the way is remembered, so that a folder of pictures costs one search.
-
-    Args:
-        ckpt: look into this file alone.
-        root: of the runs.
-    """
-
-    def __init__(self, ckpt: str | None, root: Path = Path("runs")) -> None:
-        self._ckpt, self._root = ckpt, root
-        self._files = iter([runs.find_checkpoint(ckpt, root)]) if ckpt else _candidates(root)
-        self._seen: dict[str, Path] = {}
-        self._read = self._skipped = 0
-        self._last: Snapshot | None = None
-
-    def find(self, digest: str) -> Snapshot:
-        """
-        Raises:
-            UsageError: they are not there.
-        """
-        if self._last is not None and self._last.digest == digest:
-            return self._last
-        if digest in self._seen:
-            self._last = checkpoint.read(self._seen[digest])
-            if self._last.digest == digest:  # a training may have replaced the file
-                return self._last
-        for path in self._files:
-            try:
-                snapshot = checkpoint.read(path)
-            except UsageError:
-                self._skipped += 1
-                continue
-            self._read += 1
-            self._seen.setdefault(snapshot.digest, path)
-            if snapshot.digest == digest:
-                self._last = snapshot
-                return snapshot
-        if self._ckpt is not None:
-            raise UsageError(
-                f"{self._ckpt} does not hold the weights {digest}",
-                "leave out --ckpt to look for them in runs/",
-            )
-        looked = f"{self._root}/ and the bundled generator: {self._read} checkpoints" + (
-            f", and {self._skipped} that cannot be read" if self._skipped else ""
-        )
-        raise UsageError(f"there are no weights {digest} in {looked}", "give their file with --ckpt FILE")
-
-
-def _candidates(root: Path) -> Iterator[Path]:
-    yield runs.BUNDLED
-    started = [(config.stat().st_mtime_ns, config.parent) for config in root.glob("**/config.yaml")]
-    for _, folder in sorted(started, reverse=True):
-        run = runs.RunFolder(folder)
-        for name in ("last.ckpt", "best.ckpt", "previous.ckpt"):
-            if run.checkpoint(name).is_file():
-                yield run.checkpoint(name)
 
 
 class Replay:

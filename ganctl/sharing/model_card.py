@@ -60,7 +60,7 @@ def card(
         f"The generator of a {kind} GAN: {colours}images of {size} pixels.",
     ]
     if picture:
-        rows = "one column for each label, one row for each seed" if facts.num_classes else "one image a seed"
+        rows = "one row for each label, one column for each seed" if facts.num_classes else "one image a seed"
         lines += ["", f"![{rows}](samples.png)"]
     lines += ["", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in _facts(snapshot, G))]
     lines += ["", "## Draw images", "", *_usage(snapshot), "", "## Scores", "", *_scores(report)]

@@ -7,7 +7,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from ganctl import checkpoint, cli, latents, networks, runs, sample
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import GanctlError, UsageError
+from ganctl.generator import Generator
 from ganctl.sharing import formats as export_formats
 from ganctl.sharing.export import export
 from ganctl.snapshot import Snapshot
@@ -79,7 +80,7 @@ def test_what_is_exported_draws_what_sample_draws(
     done = export(snapshot, name, tmp_path / "file")
     seeds = range(1000, 1070)  # not those that the export compares
     y = len(labels) - 1 if labels else 0
-    expected = sample.sample(snapshot, [y], seeds, torch.device("cpu"))
+    expected = drawn_by_sample(snapshot, [y], seeds)
     z = latents.from_seeds(seeds, 6)
     for size in (1, 3, 70):
         drawn = draw_without_ganctl(name, done.path, z[:size], torch.full((size,), y) if labels else None)
@@ -92,6 +93,10 @@ def test_what_is_exported_draws_what_sample_draws(
         assert (other.int() - expected.int()).abs().max() > 5
 
 
+def drawn_by_sample(snapshot: Snapshot, labels: Sequence[int], seeds: Sequence[int]) -> torch.Tensor:
+    return sample.pixels(Generator(snapshot, torch.device("cpu")), sample.Product(labels, seeds))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "torchscript", "torch-export"])
 def test_the_bundled_generator_over_a_hundred_pairs(name: str, tmp_path: Path) -> None:
@@ -99,7 +104,7 @@ def test_the_bundled_generator_over_a_hundred_pairs(name: str, tmp_path: Path) -
     done = export(snapshot, name, tmp_path / "file")
     assert (done.num_compared, done.max_difference <= 1) == (100, True)
     seeds = range(500, 510)
-    expected = sample.sample(snapshot, range(10), seeds, torch.device("cpu"))
+    expected = drawn_by_sample(snapshot, range(10), seeds)
     z = latents.from_seeds(seeds, snapshot.latent_dim).repeat(10, 1)
     drawn = draw_without_ganctl(name, done.path, z, torch.arange(10).repeat_interleave(10))
     assert (drawn.int() - expected.int()).abs().max() <= 1
@@ -259,7 +264,7 @@ def test_the_snippets_of_the_documentation_draw_what_sample_draws(
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
     snippets = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
     assert len(snippets) == 5
-    fives = sample.sample(snapshot, [5], range(16), torch.device("cpu"))
+    fives = drawn_by_sample(snapshot, [5], range(16))
     names: dict[str, Any] = {}
     drawn = []
     for snippet in snippets:

@@ -38,6 +38,7 @@ TIERS = (
         "comet_logger",
         "report",
         "reproduce",
+        "weights",
         "launch",
         "watchdog",
     ),
