@@ -10,6 +10,10 @@ from ganctl.errors import UsageError
 from ganctl.snapshot import Snapshot
 
 
+# Of the files of a run: what pictures are most often drawn with.
+_ORDER = {"last.ckpt": 0, "best.ckpt": 1, "previous.ckpt": 2}
+
+
 class Weights:
     """Finds weights by their digest: the bundled ones, then those of the runs, the newest first. What was
     read on the way is remembered, so that a folder of pictures costs one search.
@@ -74,7 +78,8 @@ def _candidates(root: Path) -> Iterator[Path]:
     seen = set()
     for run in sorted(runs.below(root), key=lambda run: run.config.stat().st_mtime_ns, reverse=True):
         folder = run.checkpoint("last.ckpt").parent
-        for path in sorted([*folder.glob("*.ckpt"), *folder.glob("*.safetensors")], reverse=True):
+        files = [*folder.glob("*.ckpt"), *folder.glob("*.safetensors")]
+        for path in sorted(files, key=lambda path: (_ORDER.get(path.name, len(_ORDER)), path.name)):
             if path.is_file() and (found := path.stat()) and (found.st_dev, found.st_ino) not in seen:
                 seen.add((found.st_dev, found.st_ino))
                 yield path
