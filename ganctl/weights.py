@@ -9,7 +9,6 @@ from ganctl import checkpoint, runs
 from ganctl.errors import UsageError
 from ganctl.snapshot import Snapshot
 
-
 # Of the files of a run: what pictures are most often drawn with.
 _ORDER = {"last.ckpt": 0, "best.ckpt": 1, "previous.ckpt": 2}
 

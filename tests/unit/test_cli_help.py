@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import re
@@ -39,6 +40,7 @@ print(json.dumps({{"code": code, "loaded": loaded}}), file=sys.stderr)
 """
 
 
+@functools.cache
 def ask(*args: str) -> tuple[str, int, list[str]]:
     """(stdout, exit code, heavy packages imported)."""
     done = subprocess.run(
