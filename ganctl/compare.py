@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,17 +155,31 @@ def compare(reports: Mapping[str, ReportFile], force: bool = False) -> Compariso
 
 
 def compare_files(paths: Sequence[Path], force: bool = False) -> Comparison:
-    """`compare` of report files, each named by its stem, or by its path where two stems are equal.
+    """`compare` of report files, each named by its stem, or where two stems are equal by what their paths
+    don't have in common.
 
     Raises:
         UsageError: a file is no report, or as `compare`.
     """
-    short = [path.stem for path in paths]
-    names = short if len(set(short)) == len(paths) else [str(path) for path in paths]
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = _own_parts(paths)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"{twice} is given twice", "give different reports")
     return compare({n: read_report(p) for n, p in zip(names, paths, strict=True)}, force)
+
+
+def _own_parts(paths: Sequence[Path]) -> list[str]:
+    """`runs/a/last.json`, `runs/b/last.json` -> `a`, `b`; whole paths where one would have no name."""
+
+    def shared(step: int) -> int:
+        side_by_side = zip(*(path.parts[::step] for path in paths), strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda parts: len(set(parts)) == 1, side_by_side))
+
+    first, last = shared(1), shared(-1)
+    own = ["/".join(path.parts[first : len(path.parts) - last]) for path in paths]
+    return own if all(own) else [str(path) for path in paths]
 
 
 def _shared(a: ReportFile, b: ReportFile) -> list[str]:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ganctl import checkpoint, networks, runs
+from ganctl import checkpoint, networks, resume, runs
 from ganctl.describe import run
 from ganctl.describe.description import Description, when
 from ganctl.errors import UsageError
@@ -34,7 +34,7 @@ def describe(path: Path, resumable: bool) -> Description:
             raise error
         return statistics
     content = checkpoint.load(path) if resumable else {}
-    resumable = "optimizer_states" in content
+    resumable = resume.KEY in content
     weights = {"generator": _parameters(snapshot.ema)}
     if resumable:
         # Of the training G is G_ema, before it is averaged.

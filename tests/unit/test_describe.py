@@ -51,7 +51,12 @@ def save(path: Path, seed: int = 0, **changes: Any) -> Path:
     D = Discriminator(num_classes=10, channels=1, resolution=8, width=4)
     weights = {f"D.{name}": w for name, w in D.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = {checkpoint.KEY: content(seed, **changes), "state_dict": weights, "optimizer_states": []}
+    whole = {
+        checkpoint.KEY: content(seed, **changes),
+        "state_dict": weights,
+        "optimizer_states": [],
+        "training": {},
+    }
     torch.save(whole, path)
     return path
 

@@ -360,6 +360,10 @@ def test_too_little_to_compare_is_refused(tmp_path: Path) -> None:
     b.parent.mkdir()
     write(b, CONTENT)
     assert str(b) in compare_files([a, b]).table()
+    c = tmp_path / "c" / "a.json"
+    c.parent.mkdir()
+    write(c, CONTENT)
+    assert compare_files([b, c]).table().split()[:3] == ["metric", "b", "c"]
     nothing = changed((("metrics",), "fid", None), (("metrics",), "digit_is", None))
     with pytest.raises(UsageError, match="no metric in common"):
         compare_files([a, write(tmp_path / "c.json", nothing)])
