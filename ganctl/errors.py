@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable
 
 MAX_CHARS = 1000  # of a line: it can quote a name as long as a file
@@ -51,6 +52,13 @@ def printable(text: str) -> str:
     """One line that a terminal shows as it is: what comes from files may hold line breaks, commands to the
     terminal, and letters that turn the direction of what follows."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log records as one printable line each."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def shortened(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganctl import ranks
-from ganctl.errors import GanctlError, UsageError, printable
+from ganctl.errors import GanctlError, PrintableFormatter, UsageError, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,13 +180,8 @@ def _configure_logging(level: int) -> None:
     logger.propagate = False
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(_Printable("%(message)s"))
+        handler.setFormatter(PrintableFormatter("%(message)s"))
         logger.addHandler(handler)
-
-
-class _Printable(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
 
 
 def show(text: str) -> None:

@@ -20,7 +20,7 @@ from ganctl import atomic, build, callbacks, data, loggers, ranks, resume, runs,
 from ganctl.config_schema import Config
 from ganctl.data.dataset import Dataset
 from ganctl.data.module import ResidentData
-from ganctl.errors import DivergedError, GanctlError, UsageError
+from ganctl.errors import DivergedError, GanctlError, PrintableFormatter, UsageError
 from ganctl.gan import GAN
 from ganctl.metrics import classifier
 from ganctl.resume import Resumed, TrainingState
@@ -253,7 +253,7 @@ def _path(text: str | None) -> Path | None:
 def _log_file(path: Path) -> Iterator[None]:
     """What the program says goes to `train.log` as well."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
         yield
