@@ -150,6 +150,12 @@ class _Table(TyperGroup):
         single.command(cmd_name, epilog=examples(*function.examples))(function)
         return typer.main.get_command(single)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] in self.table:
+            # No option stands before a verb: to find that out, Typer would import pydantic.
+            self.params, self.add_help_option = [], False
+        return super().parse_args(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in self.table.items()])

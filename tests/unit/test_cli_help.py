@@ -13,9 +13,8 @@ import pytest
 
 from ganctl import cli
 
-# Not pydantic: newer Typers import it themselves, an empty app's help included.
 HEAVY = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "wandb")
-HEAVY += ("numpy", "PIL", "matplotlib", "torchmetrics", "tqdm")
+HEAVY += ("numpy", "PIL", "matplotlib", "torchmetrics", "tqdm", "pydantic")
 
 VERBS = {
     (name, *rest): verb
@@ -102,7 +101,8 @@ def test_every_verb_has_the_common_options(verb: tuple[str, ...]) -> None:
 
 def test_version_imports_nothing_heavy() -> None:
     text, code, loaded = ask("--version")
-    assert (code, loaded) == (0, [])
+    assert code == 0
+    assert set(loaded) <= {"pydantic"}  # which Typer imports to read the options before a verb
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", text)
 
 
