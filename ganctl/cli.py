@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, cast
 import typer
 from typer.core import TyperGroup
 
-from ganctl import __version__
+from ganctl import __version__, ranks
 from ganctl.terminal import examples
 
 
@@ -188,4 +188,8 @@ def _root(
 
 def main() -> None:
     """The console script."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        ranks.leave(end.code)
+        raise

@@ -77,4 +77,7 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
+    from ganctl import ranks
+
     main(sys.argv[1])
+    ranks.leave(0)

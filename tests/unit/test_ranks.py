@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 
 import pytest
@@ -118,3 +120,24 @@ def test_only_rank_0_speaks_but_for_the_reason_of_a_failure(
     assert shown.err.startswith(("notice\n" if loud else "") + said)
     if not said:
         assert shown.err == ""
+
+
+LEAVING = """
+import atexit
+from ganctl import ranks
+atexit.register(print, "called at exit")
+print("unflushed", end=" ")
+ranks.leave(3)
+print("went on")
+"""
+
+
+@pytest.mark.parametrize(("env", "code", "said"), [(TORCHRUN, 3, ""), ({}, 0, "went on\n")])
+def test_a_process_of_several_leaves_with_its_code_and_its_last_words(
+    env: dict[str, str], code: int, said: str
+) -> None:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RANK", "WORLD", "LOCAL", "SLURM"))}
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING], env=kept | env, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (code, f"unflushed {said}called at exit\n")
