@@ -37,8 +37,8 @@ eval: setup ## score the newest run
 test: setup ## all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-test-unit: setup ## the fast tests alone
-	$(BIN)/python -m pytest tests/unit -m 'not slow' $(ARGS)
+test-unit: setup ## the fast tests alone, on two cores
+	$(BIN)/python -m pytest tests/unit -m 'not slow' -n 2 $(ARGS)
 
 lint: setup ## ruff
 	$(BIN)/ruff check .

@@ -34,6 +34,7 @@ def test_every_command_line_ends_with_0_or_2() -> None:
     assert codes == {"0", "2"}, "what is right must occur as well as what is wrong"
 
 
+@pytest.mark.slow
 def test_what_breaks_one_command_line_in_many_is_found_and_made_small() -> None:
     def breaks(text: str | None, names: Sequence[str]) -> list[int]:
         if text is not None and len(text) > 3:
