@@ -20,7 +20,7 @@ from typing import Any
 from ganctl import atomic, run_table, wording
 from ganctl.errors import GanctlError, UsageError, nearest
 from ganctl.run_table import Run
-from ganctl.runs import RunFolder
+from ganctl.runs import CHECKPOINTS, RunFolder
 
 KINDS = {
     "temporary": "what killed processes left half written",
@@ -89,8 +89,7 @@ def plan(root: Path, kinds: Collection[str] = DEFAULT, older_than_s: int = 0, ke
 
 def _of_run(run: Run, kinds: Collection[str], before: float) -> Iterator[Item]:
     folder = run.folder
-    names = ("last.ckpt", "previous.ckpt", "best.ckpt")
-    saved = any(os.path.lexists(folder.checkpoint(name)) for name in names)
+    saved = any(os.path.lexists(folder.checkpoint(name)) for name in CHECKPOINTS)
     debug = run.config.get("debug") is True
     if debug and "debug" in kinds:
         yield _item("debug", folder.path, own_files(folder), folder)

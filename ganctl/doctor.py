@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from packaging.requirements import Requirement
 
-from ganctl import wording
+from ganctl import requirements, wording
 from ganctl.errors import GanctlError
 from ganctl.fetch import cache_dir, sha256
 from ganctl.runs import RunFolder
@@ -81,24 +81,6 @@ def table(found: list[Finding]) -> str:
 # -- Python and its packages -------------------------------------------------------------------------------
 
 
-def _asked() -> list[Requirement]:
-    """What `pyproject.toml` asks for, extras too; nothing where ganctl is not installed."""
-    try:
-        return [Requirement(text) for text in metadata.requires("ganctl") or ()]
-    except metadata.PackageNotFoundError:
-        return []
-
-
-def _of(extra: str) -> list[Requirement]:
-    """What an extra asks for; with "" what ganctl itself does."""
-    return [
-        r
-        for r in _asked()
-        if (r.marker is None or r.marker.evaluate({"extra": extra}))
-        and (not extra or (r.marker is not None and not r.marker.evaluate({"extra": ""})))
-    ]
-
-
 def _python() -> Iterator[Finding]:
     try:
         wanted = metadata.metadata("ganctl")["Requires-Python"] or ""
@@ -111,8 +93,8 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    wanted = _of("")
-    missing = {str(r): said for r in wanted if (said := _missing(r)) is not None}
+    wanted = requirements.of("")
+    missing = {str(r): said for r in wanted if (said := requirements.missing(r)) is not None}
     for requirement, said in missing.items():
         yield Finding("packages", "problem", said, f"pip install '{requirement}'")
     if not wanted:
@@ -135,25 +117,14 @@ def _packages() -> Iterator[Finding]:
             yield Finding("packages", "problem", f"{name} cannot be imported: {first}", fix)
 
 
-def _missing(requirement: Requirement) -> str | None:
-    """How a requirement is not met."""
-    try:
-        version = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        return f"{requirement.name} is not installed"
-    if requirement.specifier.contains(version, prereleases=True):
-        return None
-    return f"{requirement.name} is {version}, not {requirement.specifier}"
-
-
 def _extras() -> Iterator[Finding]:
-    names = metadata.metadata("ganctl").get_all("Provides-Extra") if _asked() else None
+    names = metadata.metadata("ganctl").get_all("Provides-Extra") if requirements.asked() else None
     for extra in sorted(set(names or ()) - {"dev"}):
-        missing = [said for r in _of(extra) if (said := _missing(r)) is not None]
+        missing = [said for r in requirements.of(extra) if (said := requirements.missing(r)) is not None]
         if missing:
             yield Finding(f"extra {extra}", "note", ", ".join(missing), f"pip install 'ganctl[{extra}]'")
         else:
-            shown = ", ".join(f"{r.name} {metadata.version(r.name)}" for r in _of(extra))
+            shown = ", ".join(f"{r.name} {metadata.version(r.name)}" for r in requirements.of(extra))
             yield Finding(f"extra {extra}", "ok", shown)
 
 

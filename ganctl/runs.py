@@ -17,6 +17,9 @@ from ganctl.errors import UsageError
 # `debug=true` trains there; it never counts as the newest run.
 DEBUG = "debug"
 
+# What a run saves, the newest first; `best.ckpt` is of any age.
+CHECKPOINTS = ("last.ckpt", "previous.ckpt", "best.ckpt")
+
 # What lies in a run folder holds no runs: W&B keeps a `config.yaml` of its own there.
 _PARTS = frozenset(("checkpoints", "samples", "wandb", "csv", "tensorboard", "mlruns", "comet"))
 
@@ -50,7 +53,7 @@ class RunFolder:
         return self.path / "slurm_job"
 
     def checkpoint(self, name: str) -> Path:
-        """`last.ckpt`, `previous.ckpt` or `best.ckpt`."""
+        """One of `CHECKPOINTS`."""
         return self.path / "checkpoints" / name
 
     @property

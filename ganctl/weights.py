@@ -9,9 +9,6 @@ from ganctl import checkpoint, runs
 from ganctl.errors import UsageError
 from ganctl.snapshot import Snapshot
 
-# Of the files of a run: what pictures are most often drawn with.
-_ORDER = {"last.ckpt": 0, "best.ckpt": 1, "previous.ckpt": 2}
-
 
 class Weights:
     """Finds weights by their digest: the bundled ones, then those of the runs, the newest first. What was
@@ -78,7 +75,9 @@ def _candidates(root: Path) -> Iterator[Path]:
     for run in sorted(runs.below(root), key=lambda run: run.config.stat().st_mtime_ns, reverse=True):
         folder = run.checkpoint("last.ckpt").parent
         files = [*folder.glob("*.ckpt"), *folder.glob("*.safetensors")]
-        for path in sorted(files, key=lambda path: (_ORDER.get(path.name, len(_ORDER)), path.name)):
+        # What pictures are most often drawn with comes first.
+        order = {name: i for i, name in enumerate(runs.CHECKPOINTS)}
+        for path in sorted(files, key=lambda path: (order.get(path.name, len(order)), path.name)):
             if path.is_file() and (found := path.stat()) and (found.st_dev, found.st_ino) not in seen:
                 seen.add((found.st_dev, found.st_ino))
                 yield path

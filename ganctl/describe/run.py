@@ -12,9 +12,7 @@ from ganctl.describe.description import Description
 from ganctl.errors import GanctlError, UsageError
 from ganctl.report import read_report
 from ganctl.run_table import Run, Scored
-from ganctl.runs import RunFolder
-
-CHECKPOINTS = ("last.ckpt", "previous.ckpt", "best.ckpt")
+from ganctl.runs import CHECKPOINTS, RunFolder
 
 
 def describe(folder: RunFolder) -> Description:

@@ -62,7 +62,7 @@ def _find(name: str, root: Path) -> RunFolder:
         run = runs.run_of(path)
         if run is not None:
             return run
-    known = {str(config.parent) for config in root.glob("**/config.yaml")}
+    known = {str(run.path) for run in runs.below(root)}
     if os.path.isdir(path):
         below = [config for depth in ("*", "*/*") for config in path.glob(f"{depth}/config.yaml")]
         known = {str(config.parent) for config in below} or known

@@ -15,7 +15,7 @@ from typing import Any
 from ganctl import config_tree, pickled, reproduce, untrusted
 from ganctl.errors import GanctlError, UsageError, printable
 from ganctl.report import read_report
-from ganctl.runs import RunFolder
+from ganctl.runs import CHECKPOINTS, RunFolder
 from ganctl.web import curves, evaluations
 from ganctl.web.files import listed, opened
 
@@ -172,7 +172,7 @@ class Run:
 
     def _versions(self) -> dict[str, str]:
         """Of the packages that trained it, which the newest readable checkpoint tells."""
-        for name in ("last.ckpt", "previous.ckpt", "best.ckpt"):
+        for name in CHECKPOINTS:
             try:
                 with opened(self.folder.checkpoint(name)) as file:
                     told = pickled.without_tensors(file)["ganctl"]["versions"].items()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import docs_commands
 import pytest
 import torch
 from torch import Tensor, nn
@@ -261,8 +262,8 @@ def test_the_snippets_of_the_documentation_draw_what_sample_draws(
     snapshot = checkpoint.read(runs.BUNDLED)
     for name, file in export_formats.FORMATS.items():
         export(snapshot, name, Path(f"last{file.suffix}"))
-    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
-    snippets = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+    page = docs_commands.blocks(docs_commands.ROOT / "docs" / "export.md")
+    snippets = [block.text for block in page if block.language == "python"]
     assert len(snippets) == 5
     fives = drawn_by_sample(snapshot, [5], range(16))
     names: dict[str, Any] = {}

@@ -64,6 +64,7 @@ TIERS = (
         "logger_config",
         "symptoms",
         "wording",
+        "requirements",
     ),
     ("collectives", "lost_rank", "ranks", "devices", "atomic"),
     ("errors",),
