@@ -191,7 +191,7 @@ def _data(name: str, missing: Level) -> Callable[[], Iterator[Finding]]:
     def check() -> Iterator[Finding]:
         from ganctl import data
 
-        place = data.outline(name).place
+        place = data.outline(data.Source(name)).place
         if place is not None:
             yield Finding(name, "ok", f"verified, {place}")
         else:

@@ -164,7 +164,7 @@ def plan(cfg: Config) -> Plan | None:
     elif cfg.run.dir is not None:
         runs.require_free(Path(cfg.run.dir))
     loggers.check(cfg.model_dump()["logger"])
-    outline = data.outline(cfg.data.name, cfg.data.root, cfg.data.val_size, cfg.data.val_seed)
+    outline = data.outline(data.Source.of_config(cfg.data.model_dump()), cfg.data.val_size, cfg.data.val_seed)
     with build.quiet_lightning():
         steps = build.total_steps(cfg, outline.num_train)
         trainer = build.build_trainer(cfg, steps)

@@ -69,7 +69,7 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
     plain = cfg.model_dump()
     changes = resume.changes(resumed.config, plain) if resumed else {}
     state = resumed.state if resumed else None
-    dataset = data.load(cfg.data.name, _path(cfg.data.root), cfg.data.val_size, cfg.data.val_seed)
+    dataset = data.load(data.Source.of_config(cfg.data.model_dump()), cfg.data.val_size, cfg.data.val_seed)
     with build.quiet_lightning():
         steps = build.total_steps(cfg, len(dataset.train))
         trainer = build.build_trainer(cfg, steps)

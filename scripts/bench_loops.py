@@ -244,7 +244,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     cfg = resolve_precision(compose(args.overrides))
     pl.seed_everything(cfg.seed, verbose=False)
-    dataset = data.load(cfg.data.name, cfg.data.root, cfg.data.val_size, cfg.data.val_seed)
+    dataset = data.load(data.Source.of_config(cfg.data.model_dump()), cfg.data.val_size, cfg.data.val_seed)
     if args.loop == "sample":
         batch, seconds = SAMPLE_BATCH, sampling(cfg, dataset, args.steps)
     else:

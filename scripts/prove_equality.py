@@ -72,7 +72,7 @@ class Row:
 
 def write_stand_ins(folder: Path, num: int) -> tuple[Path, Path]:
     """MNIST as PNGs -> (fake, real) folders of `num` images each."""
-    dataset = data.load("mnist", val_size=0)
+    dataset = data.load(data.Source("mnist"), val_size=0)
     generator = torch.Generator().manual_seed(SEED)
     few = dataset.train.labels < 3
     kept = (~few | (torch.rand(len(few), generator=generator) < 0.3)).nonzero()[:, 0]

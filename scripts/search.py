@@ -83,7 +83,7 @@ class SmallInception(InceptionExtractor):
 @cache
 def mnist() -> Dataset:
     d = config.compose(["+experiment=dcgan"]).data
-    return data.load(d.name, d.root, d.val_size, d.val_seed)
+    return data.load(data.Source.of_config(d.model_dump()), d.val_size, d.val_seed)
 
 
 @cache

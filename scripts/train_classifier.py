@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganctl.data import load
+from ganctl.data import Source, load
 from ganctl.data.dataset import ImageSet
 from ganctl.images import to_float
 from ganctl.metrics import classifier
@@ -176,7 +176,7 @@ def main() -> None:
     recipe = RECIPES[args.name]
     epochs = args.epochs or recipe.epochs
 
-    data = load(args.name, root=args.data_root, val_size=0)
+    data = load(Source(args.name, args.data_root), val_size=0)
     start = time.process_time()
     net = train(data.train, data.facts.num_classes, recipe, epochs)
     minutes = (time.process_time() - start) / 60

@@ -122,7 +122,7 @@ def eval_(
     if real is not None:
         reals = sides.of_path(real, fakes.shape)
     else:
-        reals = sides.of_dataset(datasets.load(name, data_root, val_size=0), fakes, seed)
+        reals = sides.of_dataset(datasets.load(datasets.Source(name, data_root), val_size=0), fakes, seed)
 
     with collectives.together():
         collectives.from_first(lambda: atomic.require_writable(target))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ganctl.data import digits, mnist, stacked
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet, split_validation
+from ganctl.data.source import Source
 from ganctl.errors import UsageError, nearest
 from ganctl.label_names import LABEL_NAMES
 
@@ -20,6 +21,7 @@ __all__ = [
     "DatasetFacts",
     "ImageSet",
     "Outline",
+    "Source",
     "fetch",
     "load",
     "outline",
@@ -31,14 +33,11 @@ _IDX_SETS = {"mnist": mnist.MNIST, "fashion": mnist.FASHION, "stacked_mnist": mn
 NAMES = tuple(LABEL_NAMES)
 
 
-def load(
-    name: str, root: str | Path | None = None, val_size: int | None = None, val_seed: int = 0
-) -> Dataset:
+def load(source: Source, val_size: int | None = None, val_seed: int = 0) -> Dataset:
     """Loads a data set, fetching it first if need be, and cuts the validation part off its training part.
 
     Args:
-        name: one of `NAMES`.
-        root: a folder that has the files; without it they are searched for and fetched.
+        source: its name is one of `NAMES`.
         val_size: images for validation (of `stacked_mnist`: digits to stack); without it 5 000, or 300 of
             `digits`. 0 leaves no validation part.
         val_seed: which images these are.
@@ -47,12 +46,13 @@ def load(
         UsageError: unknown name, a `val_size` that leaves nothing to train on, a `root` without the files,
             an altered file, or no source that can be reached.
     """
+    name = source.name
     _check_name(name)
     if name == "digits":
-        _no_root(root)
+        _no_root(source)
         train, test = digits.load()
     else:
-        train, test = mnist.load(_IDX_SETS[name], None if root is None else Path(root).expanduser())
+        train, test = mnist.load(_IDX_SETS[name], source.root)
     kept, held_out = _split(name, len(train), val_size, val_seed)
     if name == "stacked_mnist":
         return stacked.dataset(train, held_out, test)
@@ -85,17 +85,16 @@ class Outline:
     place: Path | None
 
 
-def outline(
-    name: str, root: str | Path | None = None, val_size: int | None = None, val_seed: int = 0
-) -> Outline:
+def outline(source: Source, val_size: int | None = None, val_seed: int = 0) -> Outline:
     """What `load` would return for the same arguments. Fetches nothing; files that are there are checked.
 
     Raises:
         UsageError: as `load`, but for sources that cannot be reached.
     """
+    name = source.name
     _check_name(name)
     if name == "digits":
-        _no_root(root)
+        _no_root(source)
         train, test = digits.load()
         num_train, num_test, resolution = len(train), len(test), train.images.shape[2]
         place: Path | None = digits.PATH
@@ -103,7 +102,7 @@ def outline(
         spec = _IDX_SETS[name]
         num_train, resolution, _ = spec.train_images.shape
         num_test = spec.test_images.shape[0]
-        found = mnist.find(spec, None if root is None else Path(root).expanduser())
+        found = mnist.find(spec, source.root)
         place = found.folder if found else None
     kept, held_out = _split(name, num_train, val_size, val_seed)
     num_kept, channels = len(kept), 1
@@ -138,8 +137,8 @@ def _check_name(name: str) -> None:
         raise UsageError(f"there is no data set {name!r}", nearest(name, NAMES))
 
 
-def _no_root(root: str | Path | None) -> None:
-    if root is not None:
+def _no_root(source: Source) -> None:
+    if source.root is not None:
         raise UsageError("digits comes with the package and takes no root", "leave root out")
 
 

@@ -88,7 +88,7 @@ class ResidentBatches:
             # Counted before it is handed out: Lightning does not run an iterator of known length to its end.
             self._next += 1
             index = order[batch * self.batch_per_device : (batch + 1) * self.batch_per_device]
-            yield self.image_set.images[index], self.image_set.labels[index]
+            yield self.image_set.take(index)
 
     def order(self, epoch: int) -> Tensor:
         """This rank's images in the order of `epoch`: (images_per_rank,) int64 indices on the CPU."""

@@ -24,9 +24,13 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """(images (M, C, H, W), labels (M,)) at `index` (M,) int64, in that order."""
+        return self.images[index], self.labels[index]
+
     def subset(self, index: Tensor) -> ImageSet:
         """The images at `index` (M,) int64, in that order."""
-        return ImageSet(self.images[index], self.labels[index])
+        return ImageSet(*self.take(index))
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def test_ranks_that_share_an_evaluation_find_what_one_process_does(finished: Sim
     fakes = generate.all_at_once(replace(saved, generator=bare).build(), saved.latent_dim, labels, seeds, cpu)
     loaded, cut = classifier.load("digits"), saved.config["data"]
     assert loaded is not None
-    val = data.load("digits", None, cut["val_size"], cut["val_seed"]).val
+    val = data.load(data.Source("digits"), cut["val_size"], cut["val_seed"]).val
     extractor = ClassifierExtractor(loaded, cpu)
     fake, real = (extract(extractor, in_batches(images)) for images in (fakes, val.images))
     assert last["val/digit_fd"] == pytest.approx(fake.frechet_distance(real), rel=1e-5)

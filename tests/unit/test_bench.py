@@ -115,7 +115,7 @@ def test_the_bare_loop_does_the_same_work(experiment: str, tmp_path: Path) -> No
     trained = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
     pl.seed_everything(cfg.seed, verbose=False)
-    dataset = data.load("digits", None, cfg.data.val_size, cfg.data.val_seed)
+    dataset = data.load(data.Source("digits"), cfg.data.val_size, cfg.data.val_seed)
     gan = build_gan(cfg, dataset.facts, STEPS * cfg.data.batch_size)
     start = {name: value.clone() for name, value in gan.state_dict().items()}
     loop = Bare(gan, bf16=False)

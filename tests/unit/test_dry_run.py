@@ -95,7 +95,7 @@ def test_data_that_is_not_here_is_neither_needed_nor_fetched(
 
 
 def test_an_outline_is_that_of_what_is_loaded() -> None:
-    outline, loaded = data.outline("digits", None, 200, 3), data.load("digits", None, 200, 3)
+    outline, loaded = data.outline(data.Source("digits"), 200, 3), data.load(data.Source("digits"), 200, 3)
     sizes = outline.num_train, outline.num_val, outline.num_test
     assert sizes == (len(loaded.train), len(loaded.val), len(loaded.test))
     facts = outline.facts

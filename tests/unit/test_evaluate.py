@@ -31,7 +31,7 @@ FAST = scoring.Request(metrics=("fast",), features=("classifier",), seed=3)
 def snapshot() -> Snapshot:
     """An untrained generator of 8 × 8 digits."""
     torch.manual_seed(0)
-    facts = data.load("digits", val_size=0).facts
+    facts = data.load(data.Source("digits"), val_size=0).facts
     G = Generator(8, facts.num_classes, facts.channels, facts.resolution, widths=(16, 32))
     spec = {"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]}
     return Snapshot({}, facts, 8, spec, dict(G.state_dict()), 1, 1, None, {})
@@ -41,7 +41,7 @@ def _evaluate(
     snapshot: Snapshot, request: scoring.Request = FAST, n: int = 200, **kwargs: Any
 ) -> tuple[Report, bool]:
     fakes = sides.CheckpointFakes(snapshot, n, CPU, trust_code=False)
-    reals = sides.of_dataset(data.load("digits", val_size=0), fakes, request.seed)
+    reals = sides.of_dataset(data.load(data.Source("digits"), val_size=0), fakes, request.seed)
     return evaluate.evaluate(fakes, reals, request, CPU, **kwargs)
 
 
@@ -88,7 +88,7 @@ def test_each_set_of_images_is_counted_once(
 def test_the_frechet_distance_is_that_of_numpy(snapshot: Snapshot, report: Report) -> None:
     loaded = classifier.load("digits")
     assert loaded is not None
-    dataset = data.load("digits", val_size=0)
+    dataset = data.load(data.Source("digits"), val_size=0)
     order = torch.randperm(len(dataset.test), generator=torch.Generator().manual_seed(3))[:200]
     labels = generate.proportional_labels(snapshot.facts.class_counts, 200)
     fakes = generate.all_at_once(snapshot.build(), 8, labels, range(3, 203), CPU)
@@ -144,7 +144,7 @@ def test_repeats_are_evaluations_with_the_next_seeds(snapshot: Snapshot) -> None
     request = scoring.Request(metrics=("fid",), features=("classifier",), seed=5)
     both = _evaluate(snapshot, replace(request, repeats=2), n=100)[0].metrics["digit_fd"]
     fakes = sides.CheckpointFakes(snapshot, 100, CPU, trust_code=False)
-    reals = sides.of_dataset(data.load("digits", val_size=0), fakes, seed=5)
+    reals = sides.of_dataset(data.load(data.Source("digits"), val_size=0), fakes, seed=5)
     single = []
     for seed in (5, 105):
         moved = replace(request, seed=seed)
@@ -161,7 +161,7 @@ def test_pictures_score_as_the_checkpoint_that_drew_them(snapshot: Snapshot, tmp
     pixels = generate.all_at_once(snapshot.build(), 8, labels, range(60), CPU)
     np.savez(tmp_path / "fakes.npz", images=pixels.permute(0, 2, 3, 1).numpy(), labels=np.array(labels))
     fakes = sides.FileFakes(tmp_path / "fakes.npz", None, 0, snapshot.facts.label_names)
-    reals = sides.of_dataset(data.load("digits", val_size=0), fakes, 0)
+    reals = sides.of_dataset(data.load(data.Source("digits"), val_size=0), fakes, 0)
     request = replace(FAST, seed=0)
     from_file = evaluate.evaluate(fakes, reals, request, CPU)[0]
     drawn = _evaluate(snapshot, request, n=60)[0]
@@ -171,10 +171,10 @@ def test_pictures_score_as_the_checkpoint_that_drew_them(snapshot: Snapshot, tmp
 
 
 def test_pictures_without_labels_have_no_label_accuracy_and_say_why(tmp_path: Path) -> None:
-    pixels = data.load("digits", val_size=0).test.images[:50]
+    pixels = data.load(data.Source("digits"), val_size=0).test.images[:50]
     np.savez(tmp_path / "a.npz", images=pixels.permute(0, 2, 3, 1).numpy())
     fakes = sides.FileFakes(tmp_path / "a.npz", None, 0, tuple("0123456789"))
-    reals = sides.of_dataset(data.load("digits", val_size=0), fakes, 0)
+    reals = sides.of_dataset(data.load(data.Source("digits"), val_size=0), fakes, 0)
     metrics = evaluate.evaluate(fakes, reals, FAST, CPU)[0].metrics
     assert metrics["label_accuracy"].value is None
     assert "no labels" in (metrics["label_accuracy"].reason or "")
@@ -212,7 +212,7 @@ def test_a_users_own_features(snapshot: Snapshot, tmp_path: Path) -> None:
     labels = generate.proportional_labels(snapshot.facts.class_counts, 200)
     a = generate.all_at_once(snapshot.build(), 8, labels, range(200), CPU).flatten(1).numpy() / 127.5 - 1
     order = torch.randperm(297, generator=torch.Generator().manual_seed(0))[:200]
-    b = data.load("digits", val_size=0).test.images[order].flatten(1).numpy() / 127.5 - 1
+    b = data.load(data.Source("digits"), val_size=0).test.images[order].flatten(1).numpy() / 127.5 - 1
     roots = np.sqrt(np.linalg.eigvals(np.cov(a.T) @ np.cov(b.T)).astype(complex)).real.sum()
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T)) - 2 * roots
     assert metrics["flat_fd"].value == pytest.approx(expected, rel=1e-3)
@@ -247,7 +247,7 @@ def test_ctrl_c_keeps_what_is_finished(snapshot: Snapshot, monkeypatch: pytest.M
 
 
 def test_memorised_images_are_found_out(tmp_path: Path) -> None:
-    dataset = data.load("digits", val_size=0)
+    dataset = data.load(data.Source("digits"), val_size=0)
     shares = []
     for name, pixels in (("copies", dataset.train.images[:100]), ("fresh", dataset.test.images[:100])):
         np.savez(tmp_path / f"{name}.npz", images=pixels.permute(0, 2, 3, 1).numpy())
@@ -279,4 +279,4 @@ def test_images_of_another_size_are_refused(snapshot: Snapshot) -> None:
     fakes = sides.CheckpointFakes(snapshot, 20, CPU, trust_code=False)
     fakes.shape = (1, 16)
     with pytest.raises(UsageError, match="1 × 16 × 16"):
-        sides.of_dataset(data.load("digits", val_size=0), fakes, 0)
+        sides.of_dataset(data.load(data.Source("digits"), val_size=0), fakes, 0)

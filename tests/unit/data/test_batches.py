@@ -222,7 +222,7 @@ def test_lightning_takes_a_set_without_validation() -> None:
 
 
 def test_split_lies_on_the_device_once() -> None:
-    dataset = data.load("digits", val_size=100)
+    dataset = data.load(data.Source("digits"), val_size=100)
 
     class Strategy:
         root_device = torch.device("meta")

@@ -21,7 +21,7 @@ def _rows(images: torch.Tensor) -> list[bytes]:
 
 def test_digits_are_scikit_learns() -> None:
     original = importlib.import_module("sklearn.datasets").load_digits()
-    loaded = data.load("digits", val_size=100)
+    loaded = data.load(data.Source("digits"), val_size=100)
     splits = (loaded.train, loaded.val, loaded.test)
     ours = sorted(
         (row, int(label))
@@ -43,7 +43,7 @@ def test_test_images_never_train() -> None:
     everything = set(_rows(official_train.images)) | set(_rows(official_test.images))
     assert len(everything) == 1797  # no image is there twice, so sets of rows tell splits apart
     for seed in range(3):
-        loaded = data.load("digits", val_size=200, val_seed=seed)
+        loaded = data.load(data.Source("digits"), val_size=200, val_seed=seed)
         train, val, test = (set(_rows(s.images)) for s in (loaded.train, loaded.val, loaded.test))
         assert test == set(_rows(official_test.images))
         assert not train & val
@@ -52,13 +52,15 @@ def test_test_images_never_train() -> None:
 
 
 def test_validation_is_chosen_by_its_seed() -> None:
-    first, again, other = (data.load("digits", val_size=200, val_seed=seed).val for seed in (0, 0, 1))
+    first, again, other = (
+        data.load(data.Source("digits"), val_size=200, val_seed=seed).val for seed in (0, 0, 1)
+    )
     assert torch.equal(first.images, again.images)
     assert not torch.equal(first.images, other.images)
 
 
 def test_facts_count_what_is_left_to_train_on() -> None:
-    loaded = data.load("digits", val_size=300)
+    loaded = data.load(data.Source("digits"), val_size=300)
     facts = loaded.facts
     assert facts.class_counts == tuple(int((loaded.train.labels == k).sum()) for k in range(10))
     assert sum(facts.class_counts) == 1200
@@ -67,15 +69,15 @@ def test_facts_count_what_is_left_to_train_on() -> None:
 
 
 def test_validation_can_be_left_out_but_must_leave_images() -> None:
-    assert len(data.load("digits", val_size=0).val) == 0
-    assert len(data.load("digits", val_size=1499).train) == 1
+    assert len(data.load(data.Source("digits"), val_size=0).val) == 0
+    assert len(data.load(data.Source("digits"), val_size=1499).train) == 1
     for val_size in (1500, 5000, -1):
         with pytest.raises(UsageError, match="1500 training images"):
-            data.load("digits", val_size=val_size)
+            data.load(data.Source("digits"), val_size=val_size)
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
-    for call in (data.load, data.fetch):
+    for call in (lambda name: data.load(data.Source(name)), data.fetch):
         with pytest.raises(UsageError, match="fashoin") as caught:
             call("fashoin")
         assert "did you mean fashion?" in caught.value.fix
@@ -86,7 +88,7 @@ def test_digits_need_no_fetching_and_no_root(tmp_path: Path, caplog: pytest.LogC
         assert data.fetch("digits").is_file()
     assert "nothing to fetch" in caplog.text
     with pytest.raises(UsageError, match="no root"):
-        data.load("digits", root=tmp_path)
+        data.load(data.Source("digits", tmp_path))
 
 
 def test_names_have_labels_safe_on_a_command_line() -> None:

@@ -24,7 +24,7 @@ def load(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(mnist, "load", lambda spec, root: (digits(TRAIN), digits(TEST)))
 
     def load(val_size: int, val_seed: int = 0) -> Dataset:
-        return data.load("stacked_mnist", val_size=val_size, val_seed=val_seed)
+        return data.load(data.Source("stacked_mnist"), val_size=val_size, val_seed=val_seed)
 
     return load
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganctl.data import load
+from ganctl.data import Source, load
 from ganctl.data.stacked import draw, stack
 from ganctl.errors import GanctlError
 from ganctl.images import to_float
@@ -138,7 +138,7 @@ def test_no_asset_goes_untested():
 
 
 def test_the_digits_classifier_is_as_good_as_its_card_says():
-    test = load("digits").test
+    test = load(Source("digits")).test
     loaded = classifier.load("digits")
     assert loaded is not None
     predicted = loaded.module(to_float(test.images))[0].argmax(1)
@@ -150,7 +150,7 @@ def test_modes_of_stacked_images_are_what_each_channel_shows():
     single = classifier.load("digits")
     assert single is not None
     modes = classifier.stacked(single, "stacked_digits")
-    test = load("digits").test
+    test = load(Source("digits")).test
     images = stack(test, draw(len(test), 600, seed=0))
     x = to_float(images.images)
     logits, features = modes.module(x)
