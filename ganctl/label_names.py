@@ -20,5 +20,17 @@ LABEL_NAMES: dict[str, tuple[str, ...]] = {
         "ankle-boot",
     ),
     "digits": _DIGITS,
+    "cifar10": (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
     "stacked_mnist": (),  # its modes are for evaluation only
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ganctl.data import digits, mnist, stacked
+from ganctl.data import cifar10, digits, mnist, stacked
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet, split_validation
 from ganctl.data.source import Source
 from ganctl.errors import UsageError, nearest
@@ -51,6 +51,8 @@ def load(source: Source, val_size: int | None = None, val_seed: int = 0) -> Data
     if name == "digits":
         _no_root(source)
         train, test = digits.load()
+    elif name == "cifar10":
+        train, test = cifar10.load(source.root)
     else:
         train, test = mnist.load(_IDX_SETS[name], source.root)
     kept, held_out = _split(name, len(train), val_size, val_seed)
@@ -93,19 +95,25 @@ def outline(source: Source, val_size: int | None = None, val_seed: int = 0) -> O
     """
     name = source.name
     _check_name(name)
+    place: Path | None
     if name == "digits":
         _no_root(source)
         train, test = digits.load()
         num_train, num_test, resolution = len(train), len(test), train.images.shape[2]
-        place: Path | None = digits.PATH
+        channels, place = 1, digits.PATH
+    elif name == "cifar10":
+        num_train, num_test = cifar10.CIFAR10.num_train, cifar10.CIFAR10.num_test
+        channels, resolution = 3, cifar10.CIFAR10.resolution
+        there = cifar10.find(source.root)
+        place = there.place if there else None
     else:
         spec = _IDX_SETS[name]
         num_train, resolution, _ = spec.train_images.shape
-        num_test = spec.test_images.shape[0]
+        num_test, channels = spec.test_images.shape[0], 1
         found = mnist.find(spec, source.root)
         place = found.folder if found else None
     kept, held_out = _split(name, num_train, val_size, val_seed)
-    num_kept, channels = len(kept), 1
+    num_kept = len(kept)
     if name == "stacked_mnist":
         num_kept, channels = len(stacked.training_triples(num_train, held_out)), 3
         num_test = stacked.NUM_TEST
@@ -129,6 +137,8 @@ def fetch(name: str, force: bool = False) -> Path:
     if name == "digits":
         log.info("digits comes with the package: nothing to fetch")
         return digits.PATH
+    if name == "cifar10":
+        return cifar10.fetch(force)
     return mnist.fetch(_IDX_SETS[name], force)
 
 

@@ -90,7 +90,7 @@ def decode_pickle(data: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
     """
     parts = []
     try:
-        for images, labels in _ArrayUnpickler(io.BytesIO(data), encoding="latin1").load():
+        for images, labels in ArrayUnpickler(io.BytesIO(data), encoding="latin1").load():
             grey = images * np.float32(256)
             if images.ndim != 2 or not np.array_equal(grey, grey.astype(np.uint8)):
                 raise SourceError("the pickle's images are not whole grey levels")
@@ -102,7 +102,7 @@ def decode_pickle(data: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
     return parts
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class ArrayUnpickler(pickle.Unpickler):
     """Knows numpy's arrays and nothing else, so a pickle cannot run code."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -55,6 +55,7 @@ TIERS = (
         "pickled",
         "untrusted",
         "fetch",
+        "tarballs",
         "progress",
         "config",
         "label_names",
