@@ -104,10 +104,11 @@ VERBS: dict[str, Verb | Group] = {
         "Write one HTML file about a run, or several side by side: curves, samples, scores, configuration.",
     ),
     "data": Group(
-        "Get the data sets.",
-        ("ganctl data fetch mnist", "ganctl data fetch inception"),
+        "Get the data sets, and look at them.",
+        ("ganctl data fetch mnist", "ganctl data show mnist"),
         {
             "fetch": Verb("data:fetch", "Get a data set or the Inception weights, checksums verified."),
+            "show": Verb("data:show", "Count the images of each class, and draw some."),
         },
     ),
 }

@@ -1,16 +1,19 @@
-"""`data …`."""
+"""`data fetch` and `data show`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ganctl.errors import UsageError
 from ganctl.terminal import result, verb
 
 
 @verb(
     "ganctl data fetch mnist",
+    "ganctl data fetch cifar10",
     "ganctl data fetch inception",
 )
 def fetch(
@@ -18,7 +21,7 @@ def fetch(
         str,
         typer.Argument(
             metavar="NAME",
-            help="mnist (also for stacked_mnist), fashion, digits, or inception (weights of the FID).",
+            help="mnist (also for stacked_mnist), fashion, cifar10, digits, or inception (the FID's weights).",
         ),
     ],
     force: Annotated[bool, typer.Option("--force", help="Fetch it anew.")] = False,
@@ -33,3 +36,34 @@ def fetch(
 
         path = data.fetch(name, force)
     result(str(path), {"name": name, "path": str(path)})
+
+
+@verb(
+    "ganctl data show mnist",
+    "ganctl data show digits --n 16 --out digits.png",
+)
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, as in data=NAME.")],
+    n: Annotated[
+        int,
+        typer.Option(
+            "--n", help="Images of each class in the picture; its square without classes.", min=1, max=100
+        ),
+    ] = 8,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="The picture; by default NAME.png, here.")
+    ] = None,
+) -> None:
+    """Count the images of each class, and draw some; a set that is not here is fetched, as training would."""
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"{out} is no PNG", "give --out FILE.png")
+
+    from ganctl import atomic, data, images
+    from ganctl.data import preview
+
+    source = data.Source(name)
+    target = out or Path(f"{images.file_name(Path(name).resolve().stem)}.png")
+    atomic.require_writable(target)
+    contents = preview.look(source, n)
+    images.save_png(contents.picture, target)
+    result(f"{contents.text()}\n\npicture: {target}", {**contents.to_dict(), "path": str(target)})

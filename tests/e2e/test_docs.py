@@ -78,6 +78,8 @@ def cheap(words: list[str]) -> list[str]:
         words = ["digits" if word in ("mnist", "fashion") else word for word in words]
         words = _with(words, "--features", "classifier")
         return [*_fewer(words, "--n", 64), *([] if "--n" in words else ["--n", "64"])]
+    if words[:2] == ["data", "show"]:
+        return ["data", "show", "digits", *words[3:]]
     if verb == "push":  # into a folder instead of to the Hub
         return [word.replace("user/", "./") for word in words]
     return words

@@ -44,7 +44,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-EXPERIMENTS = ["dcgan", "fashion", "mlp", "quick", "stacked_mnist"]
+EXPERIMENTS = ["cifar10", "dcgan", "fashion", "mlp", "quick", "stacked_mnist"]
 
 
 def test_verbs_and_options() -> None:
@@ -87,7 +87,7 @@ def test_values_of_keys() -> None:
 
 
 def test_names_of_configurations() -> None:
-    assert bash("ganctl", "configs", "show", "")[:5] == EXPERIMENTS
+    assert bash("ganctl", "configs", "show", "")[: len(EXPERIMENTS)] == EXPERIMENTS
     assert bash("ganctl", "configs", "show", "mod") == ["model/dcgan", "model/mlp"]
     assert bash("ganctl", "configs", "diff", "mlp", "q") == ["quick"]
     assert bash("ganctl", "configs", "cp", "model/m") == ["model/mlp"]

@@ -12,7 +12,7 @@ import torch
 
 from ganctl import build, config, config_tree, data, loggers
 from ganctl.config_schema import Config
-from ganctl.data import mnist, stacked
+from ganctl.data import cifar10, mnist, stacked
 from ganctl.data.dataset import ImageSet
 from ganctl.errors import UsageError
 from ganctl.train import train
@@ -54,22 +54,23 @@ def composed(group: str, name: str, *others: str) -> Config:
 
 
 @pytest.fixture
-def small_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few random images where MNIST and Fashion-MNIST would be loaded."""
+def small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few random images where MNIST, Fashion-MNIST and CIFAR-10 would be loaded."""
     generator = torch.Generator().manual_seed(0)
 
-    def load(spec: mnist.IdxSet, root: Path | None = None) -> tuple[ImageSet, ImageSet]:
-        images = torch.randint(256, (260, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    def drawn(channels: int, side: int) -> tuple[ImageSet, ImageSet]:
+        images = torch.randint(256, (260, channels, side, side), generator=generator, dtype=torch.uint8)
         whole = ImageSet(images, torch.arange(260) % 10)
         return whole.subset(torch.arange(200)), whole.subset(torch.arange(200, 260))
 
-    monkeypatch.setattr(mnist, "load", load)
+    monkeypatch.setattr(mnist, "load", lambda spec, root: drawn(1, 28))
+    monkeypatch.setattr(cifar10, "load", lambda root: drawn(3, 32))
     monkeypatch.setattr(stacked, "NUM_TRAIN", 300)
     monkeypatch.setattr(stacked, "NUM_TEST", 30)
 
 
 @pytest.mark.parametrize(("group", "name"), options(True))
-@pytest.mark.usefixtures("small_mnist")
+@pytest.mark.usefixtures("small_sets")
 def test_every_option_takes_a_step(
     group: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
