@@ -21,7 +21,7 @@ def fetch(
         str,
         typer.Argument(
             metavar="NAME",
-            help="mnist (also for stacked_mnist), fashion, cifar10, digits, or inception (the FID's weights).",
+            help="mnist (also for stacked_mnist), fashion, cifar10, digits, or inception (FID's weights).",
         ),
     ],
     force: Annotated[bool, typer.Option("--force", help="Fetch it anew.")] = False,
@@ -59,11 +59,11 @@ def show(
         raise UsageError(f"{out} is no PNG", "give --out FILE.png")
 
     from ganctl import atomic, data, images
-    from ganctl.data import preview
+    from ganctl.data import contents
 
     source = data.Source(name)
     target = out or Path(f"{images.file_name(Path(name).resolve().stem)}.png")
     atomic.require_writable(target)
-    contents = preview.look(source, n)
-    images.save_png(contents.picture, target)
-    result(f"{contents.text()}\n\npicture: {target}", {**contents.to_dict(), "path": str(target)})
+    found = contents.look(source, n)
+    images.save_png(found.picture, target)
+    result(f"{found.text()}\n\npicture: {target}", {**found.to_dict(), "path": str(target)})

@@ -379,7 +379,7 @@ def put_npm(folder: Path, tarball: bytes) -> CifarSet:
     npm = folder / "npm"
     npm.write_text(
         "#!/bin/sh\n"
-        'test "$1 $2 $3" = "pack tiny-set@1.0.0 --pack-destination" || { echo "npm error E404" >&2; exit 1; }\n'
+        'test "$1 $2" = "pack tiny-set@1.0.0" || { echo "npm error E404" >&2; exit 1; }\n'
         f'/bin/cp "{folder}/tarball" "$4/tiny-set-1.0.0.tgz"\n'
     )
     npm.chmod(0o755)

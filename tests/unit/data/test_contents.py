@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ganctl import cli, data, images
-from ganctl.data import preview
+from ganctl.data import contents
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
 from ganctl.data.source import Source
 
@@ -47,36 +47,36 @@ def cells(picture: Image.Image, columns: int, pitch: int) -> np.ndarray:
 
 def test_each_row_holds_images_of_its_class_and_none_twice(stand_in: Callable[..., None]) -> None:
     stand_in([0, 2, 0, 0, 2, 0, 0], ("zero", "one", "two"))
-    contents = preview.look(Source("stand-in"), per_class=4)
-    assert contents.counts == {"train": (5, 0, 2), "val": (1, 0, 0), "test": (1, 0, 0)}
-    assert contents.resident_bytes == (7 + 1 + 1) * (3 * 16 * 16 + 8)
+    found = contents.look(Source("stand-in"), per_class=4)
+    assert found.counts == {"train": (5, 0, 2), "val": (1, 0, 0), "test": (1, 0, 0)}
+    assert found.resident_bytes == (7 + 1 + 1) * (3 * 16 * 16 + 8)
     # 16 pixels and a gap of 2, four times as large
-    assert contents.picture.size == (images.band_width(["zero", "two"]) + (4 * 18 + 2) * 4, (3 * 18 + 2) * 4)
-    zero, one, two = cells(contents.picture, columns=4, pitch=72).tolist()
+    assert found.picture.size == (images.band_width(["zero", "two"]) + (4 * 18 + 2) * 4, (3 * 18 + 2) * 4)
+    zero, one, two = cells(found.picture, columns=4, pitch=72).tolist()
     assert len({red for red, _, _ in zero}) == 4
     assert {red for red, _, _ in zero} <= {0, 2, 3, 5, 6}
     assert all((green, blue) == (0, 7) for _, green, blue in zero)
     assert one == [[0, 0, 0]] * 4  # an empty class is black
     assert {red for red, _, _ in two[:2]} == {1, 4}
     assert two[2:] == [[0, 0, 0]] * 2
-    assert preview.look(Source("stand-in"), 4).picture.tobytes() == contents.picture.tobytes()
+    assert contents.look(Source("stand-in"), 4).picture.tobytes() == found.picture.tobytes()
 
 
 def test_without_classes_it_is_a_square(stand_in: Callable[..., None]) -> None:
     stand_in(list(range(20)), ())
-    contents = preview.look(Source("stand-in"), per_class=3)
-    assert contents.counts == {"train": (20,), "val": (1,), "test": (1,)}
-    assert contents.picture.size == ((3 * 18 + 2) * 4,) * 2
-    reds = cells(contents.picture, columns=3, pitch=72)[:, :, 0].flatten().tolist()
+    found = contents.look(Source("stand-in"), per_class=3)
+    assert found.counts == {"train": (20,), "val": (1,), "test": (1,)}
+    assert found.picture.size == ((3 * 18 + 2) * 4,) * 2
+    reds = cells(found.picture, columns=3, pitch=72)[:, :, 0].flatten().tolist()
     assert len(set(reds)) == 9
-    assert "no labels" in contents.text()
+    assert "no labels" in found.text()
 
 
 def test_many_classes_are_counted_and_the_first_are_drawn(stand_in: Callable[..., None]) -> None:
     stand_in(list(range(130)), tuple(f"class {i}\n" for i in range(130)))
-    contents = preview.look(Source("stand-in"), per_class=1)
-    assert contents.counts["train"] == (1,) * 130
-    assert contents.picture.height == (100 * 18 + 2) * 4
+    found = contents.look(Source("stand-in"), per_class=1)
+    assert found.counts["train"] == (1,) * 130
+    assert found.picture.height == (100 * 18 + 2) * 4
 
 
 def test_the_command_writes_the_picture_and_says_the_same_as_json(tmp_path: Path) -> None:
