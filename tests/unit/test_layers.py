@@ -52,6 +52,7 @@ TIERS = (
         "digest",
         "pngs",
         "npz",
+        "growing",
         "pickled",
         "untrusted",
         "fetch",
