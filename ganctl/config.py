@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ganctl.config_hints import keys, meant, nearest_key, together, wrong_value
 from ganctl.config_schema import Config
-from ganctl.config_tree import GROUPS, conf_dir, options, require_folder
+from ganctl.config_tree import GROUPS, WORDS, conf_dir, options, require_folder
 from ganctl.errors import UsageError, nearest
 
 log = logging.getLogger("ganctl")
@@ -171,7 +171,8 @@ def _compose(overrides: list[str], config_dir: Path | None) -> Any:
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").partition("/")
         source = next((o for o in overrides if o.lstrip("+") == f"{group}={name}"), None)
-        known = nearest(name, options(group, config_dir))
+        words = [word for word in WORDS.get(group, ()) if word != name]
+        known = nearest(name, [*options(group, config_dir), *words])
         raise _RefusedError(f"there is no {group or 'config'} {name!r}", known, source) from None
     except OverrideParseException as error:
         fix = meant(error.override, keys(_composed((), config_dir)), config_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,8 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
     Raises:
         UsageError: a difference that would make it another run.
     """
+    with suppress(UsageError):  # keys that are newer than the run have the values that change nothing
+        before = config.validate(before).model_dump()
     differing = {k: v for k, v in differences(before, after).items() if not k.startswith(_FREE)}
     for key, (old, new) in differing.items():
         if key.startswith(_FIXED):
@@ -206,8 +209,14 @@ def load_weights(gan: GAN, state: TrainingState) -> None:
         UsageError: they do not fit.
     """
     device = next(gan.G.parameters()).device
+    networks = ("G.", "D.", "G_ema.")
+    weights = {name: w for name, w in state.weights.items() if name.startswith(networks)}
+    # What augmentation and LeCam remember begins anew where they are new, and goes where they are gone.
+    for name, w in gan.state_dict().items():
+        if not name.startswith(networks):
+            weights[name] = state.weights.get(name, w)
     try:
-        gan.load_state_dict({name: w.to(device) for name, w in state.weights.items()})
+        gan.load_state_dict({name: w.to(device) for name, w in weights.items()})
     except RuntimeError as error:
         raise UsageError(
             f"the weights of {state.path} do not fit the networks: {str(error).splitlines()[-1].strip()}",

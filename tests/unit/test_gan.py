@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ganctl.data.batches import ResidentBatches
 from ganctl.data.dataset import ImageSet
-from ganctl.gan import GAN, Hyperparameters, Schedule
+from ganctl.gan import GAN
+from ganctl.hyperparameters import Hyperparameters, Schedule
 from ganctl.latents import step_seed
 from ganctl.losses import LOSSES
 
