@@ -103,6 +103,15 @@ def changed(plain: dict[str, Any], overrides: Sequence[str]) -> Config:
     return validate(plain)
 
 
+def completed(plain: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run, with keys that are newer than the run: their values change nothing.
+
+    One that is no configuration comes back as it is.
+    """
+    cfg, _ = _validated(plain)
+    return plain if cfg is None else cfg.model_dump()
+
+
 def validate(plain: Any) -> Config:
     """A plain mapping -> `Config`.
 

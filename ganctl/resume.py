@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,8 +179,8 @@ def _config(run: RunFolder | None, state: TrainingState | None) -> dict[str, Any
         theirs = state.snapshot.config | {"run": ours["run"], "logger": ours["logger"]}
         if isinstance(theirs.get("data"), dict):
             theirs["data"] = theirs["data"] | {"root": ours["data"]["root"]}
-        return theirs
-    return config_tree.read(run.config)
+        return config.completed(theirs)
+    return config.completed(config_tree.read(run.config))
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -190,8 +189,6 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
     Raises:
         UsageError: a difference that would make it another run.
     """
-    with suppress(UsageError):  # keys that are newer than the run have the values that change nothing
-        before = config.validate(before).model_dump()
     differing = {k: v for k, v in differences(before, after).items() if not k.startswith(_FREE)}
     for key, (old, new) in differing.items():
         if key.startswith(_FIXED):

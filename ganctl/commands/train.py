@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     "ganctl train +experiment=quick",
     "ganctl train experiment=dcgan model.lr=1e-4 trainer.max_epochs=20",
     "ganctl train data=fashion model=mlp loss=hinge trainer=ddp",
-    "ganctl train data=digits augment=ada augment=preview",
 )
 def train(
     overrides: Overrides = None,
@@ -30,7 +29,10 @@ def train(
         typer.Option("--dry-run", help="Say what would be trained and how long that may take."),
     ] = False,
 ) -> None:
-    """Train a conditional GAN; the run folder explains itself."""
+    """Train a conditional GAN; the run folder explains itself.
+
+    augment=preview writes a picture of what D would see instead.
+    """
     from ganctl import config
 
     words = overrides or []

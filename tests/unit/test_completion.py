@@ -59,6 +59,8 @@ def test_options_of_groups_behind_the_equals_sign() -> None:
     assert bash("ganctl", "train", "seed", "=", "1", "loss", "=", "l") == ["lsgan"]
     assert fish("ganctl train +experiment=") == [f"+experiment={name}" for name in EXPERIMENTS]
     assert fish("ganctl train seed=1 loss=l") == ["loss=lsgan"]
+    assert bash("ganctl", "train", "augment", "=") == ["ada", "diffaug", "none", "preview"]
+    assert fish("ganctl train augment=p") == ["augment=preview"]
     assert bash("ganctl", "configs", "validate", "model", "=") == ["dcgan", "mlp"]
 
 
