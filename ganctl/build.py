@@ -11,14 +11,19 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
 
-from ganctl import launch, networks
+from ganctl import augment, launch, networks
 from ganctl.checkpoint_io import AtomicCheckpointIO
 from ganctl.config_schema import Config
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import UsageError
-from ganctl.gan import GAN, Hyperparameters, Schedule
+from ganctl.gan import GAN
+from ganctl.hyperparameters import Hyperparameters, Schedule
 from ganctl.losses import LOSSES
+
+# Data sets whose pictures are signs.
+_DIGITS = ("digits", "mnist", "stacked_mnist")
 
 
 def build_gan(cfg: Config, facts: DatasetFacts, total_images: int, *, trust_code: bool = True) -> GAN:
@@ -29,8 +34,9 @@ def build_gan(cfg: Config, facts: DatasetFacts, total_images: int, *, trust_code
         trust_code: import network classes from outside ganctl that `cfg` names.
 
     Raises:
-        UsageError: a network cannot be built so.
+        UsageError: a network cannot be built so, or the method does not fit the data or the loss.
     """
+    check_method(cfg)
     shared = {"num_classes": facts.num_classes, "channels": facts.channels, "resolution": facts.resolution}
     G = networks.build(cfg.model.generator, trust_code=trust_code, latent_dim=cfg.model.latent_dim, **shared)
     D = networks.build(cfg.model.discriminator, trust_code=trust_code, **shared)
@@ -49,8 +55,36 @@ def build_gan(cfg: Config, facts: DatasetFacts, total_images: int, *, trust_code
         ema_half_life_kimg=m.ema_half_life_kimg,
         d_steps_per_g=m.d_steps_per_g,
         schedules=schedules,
+        lecam_weight=loss.lecam_weight,
+        class_weight=loss.class_weight,
+        flip=cfg.data.flip,
     )
-    return GAN(G, D, LOSSES[loss.name], numbers, total_images, cfg.seed)
+    return GAN(G, D, LOSSES[loss.name], numbers, total_images, cfg.seed, build_augment(cfg))
+
+
+def build_augment(cfg: Config) -> nn.Module | None:
+    """What D sees of images (N, C, H, W) while training; None for the images themselves."""
+    if cfg.augment.name == "ada":
+        return augment.AdaptiveAugment(cfg.augment.target, cfg.augment.speed_kimg)
+    return augment.DiffAugment() if cfg.augment.name == "diffaug" else None
+
+
+def check_method(cfg: Config) -> None:
+    """
+    Raises:
+        UsageError: the method does not fit the data or the loss.
+    """
+    if cfg.data.flip and cfg.data.name in _DIGITS:
+        raise UsageError(
+            f"data.flip=true with data={cfg.data.name}: a mirrored digit is another sign",
+            "leave it at data.flip=false",
+        )
+    if cfg.loss.lecam_weight and LOSSES[cfg.loss.name].g_uses_real:
+        raise UsageError(
+            f"loss.lecam_weight={cfg.loss.lecam_weight:g} with loss={cfg.loss.name}: LeCam holds logits to"
+            " a level, and this loss only compares them",
+            "leave it at loss.lecam_weight=0, or train with loss=hinge",
+        )
 
 
 def resolve_precision(cfg: Config) -> Config:

@@ -109,7 +109,7 @@ def _values(key: str, typed: list[str], config_dir: Path | None) -> list[str]:
 
     key = key.lstrip("+")
     if key in config_tree.GROUPS:
-        return config_tree.options(key, config_dir)
+        return [*config_tree.options(key, config_dir), *config_tree.WORDS.get(key, ())]
     default = config_tree.value_at(config_tree.defaults(_chosen(typed), config_dir), key)
     if isinstance(default, dict):
         return []

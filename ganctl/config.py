@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ganctl.config_hints import keys, meant, nearest_key, together, wrong_value
 from ganctl.config_schema import Config
-from ganctl.config_tree import GROUPS, conf_dir, options, require_folder
+from ganctl.config_tree import GROUPS, WORDS, conf_dir, options, require_folder
 from ganctl.errors import UsageError, nearest
 
 log = logging.getLogger("ganctl")
@@ -103,6 +103,15 @@ def changed(plain: dict[str, Any], overrides: Sequence[str]) -> Config:
     return validate(plain)
 
 
+def completed(plain: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a run, with keys that are newer than the run: their values change nothing.
+
+    One that is no configuration comes back as it is.
+    """
+    cfg, _ = _validated(plain)
+    return plain if cfg is None else cfg.model_dump()
+
+
 def validate(plain: Any) -> Config:
     """A plain mapping -> `Config`.
 
@@ -171,7 +180,8 @@ def _compose(overrides: list[str], config_dir: Path | None) -> Any:
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").partition("/")
         source = next((o for o in overrides if o.lstrip("+") == f"{group}={name}"), None)
-        known = nearest(name, options(group, config_dir))
+        words = [word for word in WORDS.get(group, ()) if word != name]
+        known = nearest(name, [*options(group, config_dir), *words])
         raise _RefusedError(f"there is no {group or 'config'} {name!r}", known, source) from None
     except OverrideParseException as error:
         fix = meant(error.override, keys(_composed((), config_dir)), config_dir)

@@ -34,6 +34,7 @@ class DataConfig(Section):
         PositiveInt | None
     )  # images cut from the training split for validation; None: the set's own rule
     val_seed: int = Field(ge=0)
+    flip: bool = False  # half of the real images mirrored while training
 
 
 class ModelConfig(Section):
@@ -52,6 +53,14 @@ class LossConfig(Section):
     r1_gamma: float = Field(ge=0)
     r2_gamma: float = Field(ge=0)
     gp_weight: float = Field(ge=0)
+    lecam_weight: float = Field(default=0.0, ge=0)
+    class_weight: float = Field(default=1.0, ge=0)
+
+
+class AugmentConfig(Section):
+    name: Literal["none", "diffaug", "ada"] = "none"
+    target: float = Field(default=0.6, gt=-1, lt=1)  # of r_t, see ganctl.augment
+    speed_kimg: PositiveFloat = 500.0
 
 
 class ScheduleConfig(Section):
@@ -123,6 +132,7 @@ class Config(Section):
     data: DataConfig
     model: ModelConfig
     loss: LossConfig
+    augment: AugmentConfig = AugmentConfig()
     schedules: SchedulesConfig
     trainer: TrainerConfig
     logger: LoggerConfig

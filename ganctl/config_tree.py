@@ -10,7 +10,10 @@ from typing import Any
 from ganctl import atomic
 from ganctl.errors import UsageError, nearest
 
-GROUPS = ("experiment", "data", "model", "loss", "trainer", "logger", "callbacks")
+GROUPS = ("experiment", "data", "model", "loss", "augment", "trainer", "logger", "callbacks")
+
+# What `group=` takes beside its options, in `ganctl train` alone: commands/train.py knows what it means.
+WORDS = {"augment": ("preview",)}
 
 MAX_BYTES = 1 << 17  # of a configuration; that of a run has two thousand
 MAX_DEPTH = 20

@@ -7,60 +7,25 @@ Everything here is about the mathematics of training. What is logged, drawn, sco
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from ganctl import ema, images, latents
+from ganctl import augment, ema, images, latents
+from ganctl.hyperparameters import Hyperparameters
 from ganctl.losses import (
     AdversarialLoss,
     interpolate,
+    lecam,
     one_centred_penalty,
     squared_gradient_norm,
 )
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """From a start value to `final` between the fractions `begin` and `end` of the training."""
-
-    final: float
-    begin: float = 0.0
-    end: float = 1.0
-    shape: Literal["linear", "cosine"] = "linear"
-
-    def at(self, start: float, progress: float) -> float:
-        """The value at `progress` in [0, 1]."""
-        if progress >= self.end:
-            return self.final
-        if progress <= self.begin:
-            return start
-        t = (progress - self.begin) / (self.end - self.begin)
-        if self.shape == "cosine":
-            t = 0.5 - 0.5 * math.cos(math.pi * t)
-        return start + (self.final - start) * t
-
-
-@dataclass(frozen=True)
-class Hyperparameters:
-    """The numbers of the method. γ are applied as γ/2; the half-life is in thousands of images."""
-
-    latent_dim: int
-    lr: float
-    beta1: float
-    beta2: float
-    r1_gamma: float
-    r2_gamma: float
-    gp_weight: float
-    ema_half_life_kimg: float
-    d_steps_per_g: int
-    schedules: Mapping[str, Schedule] = field(default_factory=dict)
+LECAM_DECAY = 0.99  # of the moving averages of logits, each batch
 
 
 class GAN(pl.LightningModule):
@@ -68,12 +33,16 @@ class GAN(pl.LightningModule):
 
     Args:
         G: z (N, latent_dim), y (N,) int64 -> images (N, C, H, W) in [-1, 1].
-        D: images (N, C, H, W), y (N,) -> logits (N,). It gets real and fake images in one batch.
+        D: images (N, C, H, W), y (N,) -> logits (N,). It gets real and fake images in one batch. Where it has
+            a `head` with `class_losses`, features (N, F), y -> (N,), it learns to name the labels as well.
         loss: what D and G minimise.
         numbers: the numbers of the method.
         total_images: images of the whole training over all ranks, the span of the schedules.
-        seed: of the latents, the dropout and the interpolations, with step and rank.
+        seed: of the latents, the dropout, the interpolations and the augmentation, with step and rank.
+        augmentation: images -> what D sees of them while training; without it the images themselves.
     """
+
+    lecam_anchors: Tensor
 
     def __init__(
         self,
@@ -83,12 +52,16 @@ class GAN(pl.LightningModule):
         numbers: Hyperparameters,
         total_images: int,
         seed: int,
+        augmentation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         # Two optimisers take turns on one batch, which Lightning's automatic loop cannot do.
         self.automatic_optimization = False
         self.G, self.D, self.loss, self.numbers = G, D, loss, numbers
         self.G_ema = copy.deepcopy(G).requires_grad_(False).eval()
+        self.augment = augmentation or nn.Identity()
+        if numbers.lecam_weight:
+            self.register_buffer("lecam_anchors", torch.zeros(2))  # mean logits of real and of fake images
         self.total_images = total_images
         self.seed = seed
         self.nimg = 0  # images seen over all ranks
@@ -117,6 +90,8 @@ class GAN(pl.LightningModule):
         latents.seed_device(
             self.device, latents.step_seed(self.seed, self.steps, self.global_rank, self.rollbacks)
         )
+        if self.numbers.flip:
+            real = augment.flipped(real)
         now = self.scheduled(self.nimg / self.total_images)
         trains_g = (self.steps + 1) % self.numbers.d_steps_per_g == 0
 
@@ -137,7 +112,7 @@ class GAN(pl.LightningModule):
         self.D.requires_grad_(True)
         penalised = bool(now["r1_gamma"] or now["r2_gamma"])
         both = torch.cat([real, fake]).requires_grad_(penalised)
-        logits = self.D(both, y.repeat(2)).float()
+        logits, h = self.judge(both, y.repeat(2))
         real_logits, fake_logits = logits.chunk(2)
 
         d_loss = self.loss.d(real_logits, fake_logits).mean()
@@ -153,10 +128,24 @@ class GAN(pl.LightningModule):
             log |= {"train/r1": r1.detach(), "train/r2": r2.detach()}
         if self.numbers.gp_weight:
             between = interpolate(real, fake, torch.rand(len(y), device=self.device)).requires_grad_()
-            norm = squared_gradient_norm(between, self.D(between, y).float())
+            norm = squared_gradient_norm(between, self.judge(between, y)[0])
             penalty = one_centred_penalty(norm).mean()
             objective = objective + self.numbers.gp_weight * penalty
             log["train/gradient_penalty"] = penalty.detach()
+        if self.numbers.lecam_weight:
+            self._move_anchors(real_logits, fake_logits)
+            r_lc = lecam(real_logits, fake_logits, *self.lecam_anchors).mean()
+            objective = objective + self.numbers.lecam_weight * r_lc
+            log["train/lecam"] = r_lc.detach()
+        if h is not None:
+            class_loss = self.class_loss(h.chunk(2)[0], y)
+            objective = objective + self.numbers.class_weight * class_loss
+            log["train/d_class_loss"] = class_loss.detach()
+        if isinstance(self.augment, augment.AdaptiveAugment):
+            log["train/augment_p"] = self.augment.p.clone()
+            signs = self.loss.sides(real_logits, fake_logits).detach()
+            counted = torch.stack([signs.sum(), torch.ones_like(signs).sum()])
+            self.augment.adapt(self._over_ranks(counted), self.steps)
 
         d_optimizer, _ = cast("list[LightningOptimizer]", self.optimizers())
         d_optimizer.zero_grad()
@@ -167,19 +156,38 @@ class GAN(pl.LightningModule):
     def g_step(self, real: Tensor, fake: Tensor, y: Tensor) -> dict[str, Tensor]:
         """G learns to raise D's logits of `fake` (N, C, H, W), through which its gradient flows."""
         self.D.requires_grad_(False)
-        fake_logits = self.D(fake, y).float()
+        fake_logits, h = self.judge(fake, y)
         real_logits = fake_logits
         if self.loss.g_uses_real:
             with torch.no_grad():
-                real_logits = self.D(real, y).float()
+                real_logits, _ = self.judge(real, y)
         g_loss = self.loss.g(real_logits, fake_logits).mean()
+        log, objective = {"train/g_loss": g_loss.detach()}, g_loss
+        if h is not None:
+            class_loss = self.class_loss(h, y)
+            objective = objective + self.numbers.class_weight * class_loss
+            log["train/g_class_loss"] = class_loss.detach()
 
         # The bare optimiser: Lightning's wrapper would count the batch a second time.
         _, g_optimizer = self._bare_optimizers()
         g_optimizer.zero_grad()
-        self.manual_backward(g_loss)
+        self.manual_backward(objective)
         g_optimizer.step()
-        return {"train/g_loss": g_loss.detach()}
+        return log
+
+    def judge(self, images: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+        """D's logits (N,) of what it sees of `images`, and its features (N, F) where its head classifies."""
+        seen = self.augment(images)
+        D = cast("Any", self.D)
+        if not hasattr(getattr(D, "head", None), "class_losses"):
+            return D(seen, y).float(), None
+        h = D.features(seen)
+        return D.head(h, y).float(), h
+
+    def class_loss(self, h: Tensor, y: Tensor) -> Tensor:
+        """How badly D's head names the labels y (N,) by h (N, F): real images teach D so, fake ones G."""
+        loss: Tensor = cast("Any", self.D).head.class_losses(h, y).float().mean()
+        return loss
 
     def scheduled(self, progress: float) -> dict[str, float]:
         """The values in force at `progress` in [0, 1]; sets lr and β2 of both optimisers."""
@@ -190,6 +198,18 @@ class GAN(pl.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"], group["betas"] = now["lr"], (float(n.beta1), float(now["beta2"]))
         return now
+
+    @torch.no_grad()
+    def _move_anchors(self, real_logits: Tensor, fake_logits: Tensor) -> None:
+        """Towards the mean logits of this batch, on all ranks alike."""
+        means = self._over_ranks(torch.stack([real_logits.mean(), fake_logits.mean()]))
+        self.lecam_anchors.lerp_(means / self.trainer.world_size, 1 - LECAM_DECAY if self.steps else 1.0)
+
+    def _over_ranks(self, tensor: Tensor) -> Tensor:
+        """Its sum over all ranks."""
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
 
     def _bare_optimizers(self) -> list[torch.optim.Optimizer]:
         return cast("list[torch.optim.Optimizer]", self.optimizers(use_pl_optimizer=False))

@@ -21,11 +21,20 @@ class AdversarialLoss:
         d: (real_logits, fake_logits) -> (N,), minimised by D.
         g: (real_logits, fake_logits) -> (N,), minimised by G.
         g_uses_real: whether `g` depends on `real_logits`; where not, the caller may pass the fake ones.
+        boundary: the logit at which D is undecided; None where only differences of logits mean something.
     """
 
     d: Callable[[Tensor, Tensor], Tensor]
     g: Callable[[Tensor, Tensor], Tensor]
     g_uses_real: bool = False
+    boundary: float | None = 0.0
+
+    def sides(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """(N,) 1 where D takes a real image for real, −1 where for fake; 0 on the boundary.
+
+        Where there is no boundary: whether it scores the image above the fake one of the same place.
+        """
+        return torch.sign(real_logits - (fake_logits if self.boundary is None else self.boundary))
 
 
 def lsgan_d(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -75,11 +84,11 @@ def relativistic_g(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, AdversarialLoss] = {
-    "lsgan": AdversarialLoss(lsgan_d, lsgan_g),
+    "lsgan": AdversarialLoss(lsgan_d, lsgan_g, boundary=0.5),
     "nonsaturating": AdversarialLoss(nonsaturating_d, nonsaturating_g),
     "hinge": AdversarialLoss(hinge_d, critic_g),
-    "wgan_gp": AdversarialLoss(wasserstein_d, critic_g),
-    "relativistic": AdversarialLoss(relativistic_d, relativistic_g, g_uses_real=True),
+    "wgan_gp": AdversarialLoss(wasserstein_d, critic_g, boundary=None),
+    "relativistic": AdversarialLoss(relativistic_d, relativistic_g, g_uses_real=True, boundary=None),
 }
 
 
@@ -114,3 +123,15 @@ def one_centred_penalty(squared_norm: Tensor) -> Tensor:
     """(‖∇D(x̂)‖ − 1)², the penalty of WGAN-GP. Gulrajani et al. 2017, arXiv:1704.00028, eq. 3."""
     # The square root has no derivative at 0.
     return ((squared_norm + 1e-12).sqrt() - 1).square()
+
+
+def lecam(real_logits: Tensor, fake_logits: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:
+    """(D(x) − α_F)² + (D(G(z)) − α_R)²: logits far from the other side's usual ones cost.
+
+    R_LC of Tseng et al. 2021, arXiv:2104.03310.
+
+    Args:
+        real_logits, fake_logits: (N,).
+        real_anchor, fake_anchor: (), α_R and α_F, moving averages of the mean logits.
+    """
+    return (real_logits - fake_anchor).square() + (fake_logits - real_anchor).square()

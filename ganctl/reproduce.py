@@ -15,7 +15,7 @@ from ganctl import config
 # Where a run writes and what it went on from: a repetition has its own.
 _OWN = ("run", "ckpt_path")
 _WORDS = ("null", "true", "false", "inf", "nan")  # that mean a value in an override
-_GROUPS = ("data", "model", "loss", "trainer", "logger", "callbacks")
+_GROUPS = ("data", "model", "loss", "augment", "trainer", "logger", "callbacks")
 
 
 def command(found: dict[str, Any]) -> str:

@@ -179,8 +179,8 @@ def _config(run: RunFolder | None, state: TrainingState | None) -> dict[str, Any
         theirs = state.snapshot.config | {"run": ours["run"], "logger": ours["logger"]}
         if isinstance(theirs.get("data"), dict):
             theirs["data"] = theirs["data"] | {"root": ours["data"]["root"]}
-        return theirs
-    return config_tree.read(run.config)
+        return config.completed(theirs)
+    return config.completed(config_tree.read(run.config))
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -209,8 +209,14 @@ def load_weights(gan: GAN, state: TrainingState) -> None:
         UsageError: they do not fit.
     """
     device = next(gan.G.parameters()).device
+    networks = ("G.", "D.", "G_ema.")
+    weights = {name: w for name, w in state.weights.items() if name.startswith(networks)}
+    # What augmentation and LeCam remember begins anew where they are new, and goes where they are gone.
+    for name, w in gan.state_dict().items():
+        if not name.startswith(networks):
+            weights[name] = state.weights.get(name, w)
     try:
-        gan.load_state_dict({name: w.to(device) for name, w in state.weights.items()})
+        gan.load_state_dict({name: w.to(device) for name, w in weights.items()})
     except RuntimeError as error:
         raise UsageError(
             f"the weights of {state.path} do not fit the networks: {str(error).splitlines()[-1].strip()}",

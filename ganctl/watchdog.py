@@ -19,7 +19,8 @@ from ganctl import generate, symptoms
 from ganctl.callbacks import FIRST_SEED, Scores
 from ganctl.data.dataset import DatasetFacts, ImageSet
 from ganctl.errors import DivergedError
-from ganctl.gan import GAN, Hyperparameters
+from ganctl.gan import GAN
+from ganctl.hyperparameters import Hyperparameters
 from ganctl.loggers import RunLog
 from ganctl.runs import RunFolder
 from ganctl.symptoms import Alarm

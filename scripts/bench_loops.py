@@ -54,9 +54,13 @@ class Bare:
 
     def __init__(self, gan: GAN, bf16: bool) -> None:
         self.gan, self.bf16 = gan, bf16
-        if gan.numbers.d_steps_per_g != 1 or gan.numbers.gp_weight:
+        n = gan.numbers
+        classifies = hasattr(getattr(gan.D, "head", None), "class_losses")
+        small_data = n.flip or n.lecam_weight or not isinstance(gan.augment, torch.nn.Identity)
+        if n.d_steps_per_g != 1 or n.gp_weight or small_data or classifies:
             raise SystemExit(
-                "the bare loop has one D step for a G step, and no gradient penalty but R1 and R2"
+                "the bare loop has one D step for a G step, images as they are, no penalty but R1 and R2, and"
+                " no class loss"
             )
         self.d_adam, self.g_adam = gan.configure_optimizers()
         self.weights, self.averages = list(gan.G.parameters()), list(gan.G_ema.parameters())

@@ -9,6 +9,7 @@ import typer
 
 from ganctl import completion
 from ganctl.commands.options import ConfigDir, Overrides, TrustCode
+from ganctl.errors import UsageError
 from ganctl.terminal import note, result, verb
 
 if TYPE_CHECKING:
@@ -28,10 +29,26 @@ def train(
         typer.Option("--dry-run", help="Say what would be trained and how long that may take."),
     ] = False,
 ) -> None:
-    """Train a conditional GAN; the run folder explains itself."""
+    """Train a conditional GAN; the run folder explains itself.
+
+    augment=preview writes a picture of what D would see instead.
+    """
     from ganctl import config
 
-    cfg = config.compose(overrides or [], config_dir)
+    words = overrides or []
+    kept = [word for word in words if word.lstrip("+") != "augment=preview"]
+    cfg = config.compose(kept, config_dir)
+    if len(kept) < len(words):
+        if dry_run:
+            raise UsageError(
+                "augment=preview writes a picture, and --dry-run nothing", "leave one of them out"
+            )
+        from ganctl.preview import preview
+
+        shown = preview(cfg)
+        if shown is not None:
+            result(str(shown), {"path": str(shown), "augment": cfg.augment.name})
+        return
     if dry_run:
         from ganctl.dry_run import plan
 

@@ -32,6 +32,7 @@ _CHARTS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("Loss of G", "", {"train/g_loss": "training", "val/g_loss": "validation", "test/g_loss": "test"}),
     ("Mean logits of D", "", {"train/real_logit": "real images", "train/fake_logit": "generated images"}),
     ("Gradient penalties", "", {"train/r1": "R1, real images", "train/r2": "R2, generated images"}),
+    ("Probability of augmentation", "", {"train/augment_p": ""}),
     ("Learning rate", "", {"train/lr": ""}),
     ("Speed", "images/s", {"train/images_per_s": ""}),
 )

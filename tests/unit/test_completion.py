@@ -44,7 +44,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-EXPERIMENTS = ["cifar10", "dcgan", "fashion", "mlp", "quick", "stacked_mnist"]
+EXPERIMENTS = ["cifar10", "dcgan", "fashion", "folder", "mlp", "quick", "stacked_mnist"]
 
 
 def test_verbs_and_options() -> None:
@@ -59,6 +59,8 @@ def test_options_of_groups_behind_the_equals_sign() -> None:
     assert bash("ganctl", "train", "seed", "=", "1", "loss", "=", "l") == ["lsgan"]
     assert fish("ganctl train +experiment=") == [f"+experiment={name}" for name in EXPERIMENTS]
     assert fish("ganctl train seed=1 loss=l") == ["loss=lsgan"]
+    assert bash("ganctl", "train", "augment", "=") == ["ada", "diffaug", "none", "preview"]
+    assert fish("ganctl train augment=p") == ["augment=preview"]
     assert bash("ganctl", "configs", "validate", "model", "=") == ["dcgan", "mlp"]
 
 

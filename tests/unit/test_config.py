@@ -35,6 +35,13 @@ def test_every_shipped_option_composes_and_validates(group: str, option: str) ->
     assert isinstance(config.compose([f"{group}={option}"]), config.Config)
 
 
+@pytest.mark.parametrize("experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_takes_an_augmentation(experiment: str) -> None:
+    cfg = config.compose([f"+experiment={experiment}", "augment=ada", "augment.target=0.5"])
+    assert (cfg.augment.name, cfg.augment.target, cfg.augment.speed_kimg) == ("ada", 0.5, 500)
+    assert config.compose([f"+experiment={experiment}"]).data.flip == (experiment == "cifar10")
+
+
 def test_the_loss_section_holds_the_name_of_its_file() -> None:
     for file in (CONF / "loss").glob("*.yaml"):
         assert config.compose([f"loss={file.stem}"]).loss.name == file.stem
@@ -82,6 +89,11 @@ def test_debug_runs_one_batch_under_a_name_of_its_own() -> None:
         ("logger.csv.flush_every_steps=1", "logger.csv", "++logger.csv={flush_every_steps: …}"),
         ("trainer.max_epochs=1,2", "several values", "[1,2]"),
         ("loss=wgan-gp", "wgan-gp", "did you mean wgan_gp?"),
+        ("augment=prevew", "prevew", "did you mean preview?"),
+        ("augment=adda", "adda", "did you mean ada?"),
+        # of `ganctl train` alone
+        ("augment=preview", "preview", "known: ada, diffaug, none"),
+        ("augment.target=0.7", "augment.target", "augment=ada"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_nearest(override: str, what: str, fix: str) -> None:

@@ -14,9 +14,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ganctl.augment import AdaptiveAugment
 from ganctl.data.batches import ResidentBatches
 from ganctl.data.dataset import ImageSet
-from ganctl.gan import GAN, Hyperparameters, Schedule
+from ganctl.gan import GAN
+from ganctl.hyperparameters import Hyperparameters, Schedule
 from ganctl.latents import step_seed
 from ganctl.losses import LOSSES
 
@@ -62,6 +64,44 @@ class Discriminator(nn.Module):
     def forward(self, images: Tensor, y: Tensor) -> Tensor:
         h = self.dropout(torch.tanh(self.hidden(images.flatten(1))))
         return self.logit(h).squeeze(1) + (self.label(y) * h).sum(1)
+
+
+class NamingHead(nn.Module):
+    """A logit, and the cross-entropy of the label, of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = nn.Embedding(CLASSES, 16)
+        self.names = nn.Linear(16, CLASSES)
+
+    def forward(self, h: Tensor, y: Tensor) -> Tensor:
+        return (self.label(y) * h).sum(1)
+
+    def class_losses(self, h: Tensor, y: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.names(h), y, reduction="none")
+
+
+class Naming(nn.Module):
+    """A discriminator that classifies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(SIDE * SIDE, 16), NamingHead()
+
+    @property
+    def names(self) -> nn.Linear:
+        return self.head.names
+
+    def features(self, images: Tensor) -> Tensor:
+        return torch.tanh(self.hidden(images.flatten(1)))
+
+    def forward(self, images: Tensor, y: Tensor) -> Tensor:
+        return self.head(self.features(images), y)
+
+
+def naming() -> tuple[Generator, Naming]:
+    torch.manual_seed(0)
+    return Generator(), Naming()
 
 
 def networks(dropout: float = 0.0) -> tuple[Generator, Discriminator]:
@@ -144,9 +184,11 @@ def train(
     epochs: int = 1,
     nets: tuple[nn.Module, nn.Module] | None = None,
     total_images: int | None = None,
+    augmentation: nn.Module | None = None,
     **changed: Any,
 ) -> tuple[GAN, list[Row]]:
-    gan = GAN(*(nets or networks()), LOSSES[loss], n, total_images or epochs * IMAGES, seed)
+    total = total_images or epochs * IMAGES
+    gan = GAN(*(nets or networks()), LOSSES[loss], n, total, seed, augmentation)
     recorder = Recorder()
     trainer = trainer_for(recorder, max_epochs=epochs, **changed)
     trainer.fit(gan, ResidentBatches(image_set(), BATCH, seed=1))
@@ -212,9 +254,11 @@ def by_hand(
     seed: int = 3,
     epochs: int = 1,
     at: Callable[[int], dict[str, float]] = lambda step: {},
+    nets: tuple[nn.Module, nn.Module] | None = None,
 ) -> tuple[list[dict[str, dict[str, Tensor]]], list[dict[str, float]]]:
     """Weights and losses after each batch. `at` tells the values a schedule has at a step."""
-    G, D = networks()
+    G, D = nets or networks()
+    real_anchor = fake_anchor = None
     G_ema = copy.deepcopy(G)
     g_adam, d_adam = Adam(G), Adam(D)
     batches = ResidentBatches(image_set(), BATCH, seed=1)
@@ -241,12 +285,27 @@ def by_hand(
             u = torch.rand(BATCH)[:, None, None, None]
             between = own_gradient_norms(D, u * real + (1 - u) * x, y)
             objective = objective + n.gp_weight * sum((g - 1) ** 2 for g in between) / BATCH
+        if n.lecam_weight:
+            r, f = float(D(real, y).mean().detach()), float(D(x, y).mean().detach())
+            real_anchor = r if real_anchor is None else 0.99 * real_anchor + 0.01 * r
+            fake_anchor = f if fake_anchor is None else 0.99 * fake_anchor + 0.01 * f
+            r_lc = ((D(real, y) - fake_anchor) ** 2).mean() + ((D(x, y) - real_anchor) ** 2).mean()
+            row["train/lecam"] = float(r_lc.detach())
+            objective = objective + n.lecam_weight * r_lc
+        if isinstance(D, Naming):
+            class_loss = -torch.log_softmax(D.names(D.features(real)), 1)[range(BATCH), y].mean()
+            row["train/d_class_loss"] = float(class_loss.detach())
+            objective = objective + n.class_weight * class_loss
         row |= {f"train/{k}_logit": float(D(i, y).mean().detach()) for k, i in (("real", real), ("fake", x))}
         d_adam.step(objective, **adam)
 
         if step % n.d_steps_per_g == n.d_steps_per_g - 1:
             g_loss = G_BY_HAND[loss](D(real, y).detach(), D(fake, y))
             row["train/g_loss"] = float(g_loss.detach())
+            if isinstance(D, Naming):
+                class_loss = -torch.log_softmax(D.names(D.features(fake)), 1)[range(BATCH), y].mean()
+                row["train/g_class_loss"] = float(class_loss.detach())
+                g_loss = g_loss + n.class_weight * class_loss
             g_adam.step(g_loss, **adam)
             half_life = min(1000 * n.ema_half_life_kimg, step * BATCH / 20)
             beta = 0.5 ** (BATCH * n.d_steps_per_g / half_life) if half_life else 0.0
@@ -329,6 +388,98 @@ def test_penalties_are_logged_only_where_there_are_some() -> None:
         "train/fake_logit",
         "train/lr",
     }
+
+
+# -- small data --------------------------------------------------------------------------------------------
+
+
+class Dimmed(nn.Module):
+    """An augmentation without chance."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 0.5 * images + 0.1
+
+
+class DimmedDiscriminator(Discriminator):
+    def forward(self, images: Tensor, y: Tensor) -> Tensor:
+        return super().forward(0.5 * images + 0.1, y)
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "nonsaturating"])
+def test_d_sees_all_images_through_the_augmentation_and_penalties_are_of_the_images(loss: str) -> None:
+    n = numbers(**PENALTIES[-1], d_steps_per_g=2)
+    gan, rows = train(loss, n, augmentation=Dimmed())
+    torch.manual_seed(0)
+    expected = by_hand(loss, n, nets=(Generator(), DimmedDiscriminator()))
+    assert_same_training(rows, expected)
+    assert distance(expected[0][-1]["D"], by_hand(loss, n)[0][-1]["D"]) > 1e-4
+    # held-out losses are of the images themselves
+    batches = ResidentBatches(image_set(20), BATCH, seed=1, shuffle=False, drop_last=False)
+    seen = trainer_for().validate(gan, batches, verbose=False)
+    gan.augment = nn.Identity()
+    assert trainer_for().validate(gan, batches, verbose=False) == seen
+
+
+@pytest.mark.parametrize("loss", ["hinge", "wgan_gp"])
+def test_lecam_is_the_loop_written_out(loss: str) -> None:
+    n = numbers(lecam_weight=0.3, r1_gamma=1.0)
+    gan, rows = train(loss, n, epochs=2)
+    expected = by_hand(loss, n, epochs=2)
+    assert_same_training(rows, expected)
+    assert distance(expected[0][-1]["D"], by_hand(loss, numbers(r1_gamma=1.0), epochs=2)[0][-1]["D"]) > 1e-4
+    assert "lecam_anchors" in gan.state_dict()
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 3.0])
+def test_a_head_that_classifies_teaches_d_by_real_images_and_g_by_fake_ones(weight: float) -> None:
+    n = numbers(class_weight=weight, r1_gamma=1.0, d_steps_per_g=2)
+    _, rows = train("hinge", n, nets=naming())
+    assert_same_training(rows, by_hand("hinge", n, nets=naming()))
+    assert "train/d_class_loss" in rows[0].logged
+    assert "train/g_class_loss" in rows[1].logged
+    learned = distance(rows[-1].weights["D"], naming()[1].state_dict())
+    names = {key: value for key, value in rows[-1].weights["D"].items() if "names" in key}
+    assert (distance(names, naming()[1].state_dict()) > 1e-4) == (weight > 0)
+    assert learned > 1e-3
+
+
+class Certain(Discriminator):
+    """The same logit whatever it sees."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.says = logit
+
+    def forward(self, images: Tensor, y: Tensor) -> Tensor:
+        return 0 * super().forward(images, y) + self.says
+
+
+@pytest.mark.parametrize(
+    ("logit", "start", "expected"),
+    [
+        # four batches of 8 images are 0.032 of 1 kimg
+        (1.0, 0.0, [0.0] * 4 + [0.032] * 4 + [0.064] * 2),
+        (1.0, 0.98, [0.98] * 4 + [1.0] * 6),
+        (-1.0, 0.05, [0.05] * 4 + [0.018] * 4 + [0.0] * 2),
+    ],
+)
+def test_ada_follows_the_signs_of_the_real_logits(logit: float, start: float, expected: list[float]) -> None:
+    ada = AdaptiveAugment(speed_kimg=1)
+    ada.p.fill_(start)
+    _, rows = train(
+        "nonsaturating", numbers(), epochs=2, nets=(Generator(), Certain(logit)), augmentation=ada
+    )
+    assert [row.logged["train/augment_p"] for row in rows] == pytest.approx(expected, abs=1e-6)
+
+
+def test_mirrored_images_are_drawn_only_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    # on images that are their own mirror images, what is drawn is all that could differ
+    same = image_set()
+    same.images.copy_(torch.maximum(same.images, same.images.flip(3)))
+    monkeypatch.setitem(globals(), "image_set", lambda: same)
+    plain, flipped = (train("hinge", numbers(flip=flip))[1] for flip in (False, True))
+    assert_same_training(plain, by_hand("hinge", numbers()))
+    assert distance(plain[-1].weights["D"], flipped[-1].weights["D"]) > 1e-5
 
 
 # -- counting ----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ TIERS = (
     ("doctor", "describe", "cleaning"),
     ("run_table",),
     ("replay", "arrays", "singles"),
-    ("train", "dry_run", "sample", "evaluate", "compare", "sharing", "web"),
+    ("train", "dry_run", "preview", "sample", "evaluate", "compare", "sharing", "web"),
     ("scoring", "generator", "probe", "config_diff"),
     ("build",),
     ("sides",),
@@ -45,6 +45,8 @@ TIERS = (
     ("networks", "data", "metrics", "expressions", "generate", "inputs"),
     (
         "losses",
+        "augment",
+        "hyperparameters",
         "ema",
         "latents",
         "images",

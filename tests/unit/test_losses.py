@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganctl.losses import LOSSES, interpolate, one_centred_penalty, squared_gradient_norm
+from ganctl.losses import LOSSES, interpolate, lecam, one_centred_penalty, squared_gradient_norm
 
 # (real logit, fake logit) -> (value, d/d real, d/d fake). With σ(x) = 1 / (1 + e^-x):
 # softplus(x) = log(1 + e^x), its derivative is σ(x), and d/dx softplus(-x) = -σ(-x).
@@ -101,6 +101,31 @@ class Linear(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1) @ self.w
+
+
+def test_on_which_side_of_a_losss_boundary_logits_are() -> None:
+    real, fake = torch.tensor([-1.0, 0.2, 0.5, 3.0]), torch.tensor([-2.0, 0.2, 1.0, 1.0])
+    assert {name: loss.sides(real, fake).tolist() for name, loss in LOSSES.items()} == {
+        "nonsaturating": [-1, 1, 1, 1],
+        "hinge": [-1, 1, 1, 1],
+        # least squares: real is 1, fake is 0
+        "lsgan": [-1, -1, 0, 1],
+        # of pairs
+        "wgan_gp": [1, 0, -1, 1],
+        "relativistic": [1, 0, -1, 1],
+    }
+
+
+def test_lecam_by_hand() -> None:
+    real, fake = torch.tensor([1.0, -2.0], requires_grad=True), torch.tensor([0.5, 3.0], requires_grad=True)
+    penalty = lecam(real, fake, torch.tensor(2.0), torch.tensor(-1.0))
+    # real to the fake's anchor -1: 2², 1²; fake to the real's 2: 1.5², 1²
+    assert penalty.tolist() == pytest.approx([4 + 2.25, 1 + 1])
+    penalty.sum().backward()
+    assert real.grad is not None
+    assert fake.grad is not None
+    assert real.grad.tolist() == pytest.approx([4.0, -2.0])
+    assert fake.grad.tolist() == pytest.approx([-3.0, 2.0])
 
 
 def test_gradient_norm_of_a_linear_discriminator() -> None:

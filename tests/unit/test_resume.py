@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import yaml
 from compare_runs import files, row_differences, rows_of
 from torch import Tensor
 
-from ganctl import config, resume
+from ganctl import build, config, data, resume
 from ganctl.errors import UsageError
 from ganctl.gan import GAN
 from ganctl.stop_signals import InterruptedRunError, StopSignals
@@ -138,6 +139,67 @@ def test_a_stopped_run_goes_on_exactly(
 
     assert go_on(tmp_path / "run").nimg == 3 * PER_EPOCH * 200
     assert_same(tmp_path / "run", whole)
+
+
+def test_what_augmentation_and_lecam_remember_goes_on_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # p rises by a fifth of 4 kimg every four batches, as r_t is above -1 on the first day
+    ada = [
+        "augment=ada",
+        "augment.target=-0.99",
+        "augment.speed_kimg=4",
+        "loss=hinge",
+        "loss.lecam_weight=0.1",
+    ]
+    recipe = [*ada, "trainer.max_epochs=2", "callbacks.evaluate=null", "callbacks.samples=null"]
+    run(tmp_path / "whole", *recipe)
+    at_step(monkeypatch, PER_EPOCH + 1, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path / "run", *recipe)
+    stopped = state(tmp_path / "run")
+    assert float(stopped["/nets/augment.p"]) == pytest.approx(0.2)
+    assert float(stopped["/nets/augment.seen"][1]) == 600  # three batches of four
+    go_on(tmp_path / "run")
+    mine, theirs = state(tmp_path / "run"), state(tmp_path / "whole")
+    assert [key for key in theirs if not torch.equal(mine[key], theirs[key])] == []
+    assert row_differences(rows_of(tmp_path / "run"), rows_of(tmp_path / "whole")) == []
+    p = [row["train/augment_p"] for row in rows_of(tmp_path / "run") if "train/augment_p" in row]
+    assert p == pytest.approx([0.0] * 4 + [0.2] * 4 + [0.4] * 4)
+    assert float(mine["/nets/augment.p"]) == pytest.approx(0.6)
+    assert bool(mine["/nets/lecam_anchors"].all())
+
+
+def test_a_run_of_before_a_key_was_there_goes_on(tmp_path: Path) -> None:
+    now = config.compose([*RECIPE]).model_dump()
+    old = config.compose([*RECIPE]).model_dump()
+    del old["augment"], old["data"]["flip"], old["loss"]["lecam_weight"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    before = resume.find(str(tmp_path)).config
+    assert config.changed(before, []).model_dump() == now
+    assert resume.changes(before, now) == {}
+    with_ada = config.changed(before, ["augment.name=ada"]).model_dump()
+    assert resume.changes(before, with_ada) == {"augment.name": ("none", "ada")}
+    with pytest.raises(UsageError, match=r"data\.flip is True"):
+        resume.changes(before, config.changed(before, ["data.flip=true"]).model_dump())
+
+
+def test_augmentation_may_begin_and_end_while_a_run_goes_on() -> None:
+    def gan(*overrides: str) -> GAN:
+        facts = data.DatasetFacts("digits", ("a", "b"), 1, 8, (1, 1))
+        return build.build_gan(config.compose([*RECIPE, *overrides]), facts, 100)
+
+    plain, ada = gan("seed=1"), gan("augment=ada", "loss=hinge", "loss.lecam_weight=1")
+    ada.state_dict()["augment.p"].fill_(0.3)
+    saved: Any = SimpleNamespace(path=Path("last.ckpt"), weights=dict(plain.state_dict()))
+    resume.load_weights(ada, saved)
+    assert float(ada.state_dict()["augment.p"]) == pytest.approx(0.3)
+    assert all(torch.equal(ada.state_dict()[name], value) for name, value in plain.state_dict().items())
+    saved.weights = dict(ada.state_dict())
+    resume.load_weights(gan(), saved)
+    del saved.weights["D." + next(iter(ada.D.state_dict()))]
+    with pytest.raises(UsageError, match="do not fit"):
+        resume.load_weights(gan(), saved)
 
 
 @pytest.mark.slow
