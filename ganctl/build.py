@@ -19,6 +19,8 @@ from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import UsageError
 from ganctl.gan import GAN, Hyperparameters, Schedule
 from ganctl.losses import LOSSES
+from ganctl.metrics import classifier
+from ganctl.metrics.classifier import LoadedClassifier
 
 
 def build_gan(cfg: Config, facts: DatasetFacts, total_images: int, *, trust_code: bool = True) -> GAN:
@@ -51,6 +53,21 @@ def build_gan(cfg: Config, facts: DatasetFacts, total_images: int, *, trust_code
         schedules=schedules,
     )
     return GAN(G, D, LOSSES[loss.name], numbers, total_images, cfg.seed)
+
+
+def load_classifier(cfg: Config, facts: DatasetFacts) -> LoadedClassifier | None:
+    """What scores images while training: the user's own, or else the one that comes with the data set.
+
+    Raises:
+        UsageError: the user's cannot be read, or is of other images or labels.
+    """
+    if cfg.callbacks.evaluate is None:
+        return None
+    loaded = classifier.choose(cfg.callbacks.evaluate.classifier, facts.name)
+    if loaded is not None:
+        names = facts.label_names or None
+        loaded.require_fit(facts.name, (facts.channels, facts.resolution), names)
+    return loaded
 
 
 def resolve_precision(cfg: Config) -> Config:

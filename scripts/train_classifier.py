@@ -1,4 +1,4 @@
-"""Trains a bundled classifier and writes its weights and its card; `ganctl train-classifier` trains users' own.
+"""Trains a bundled classifier and writes its weights and its card; `ganctl train-classifier` is for others.
 
     python scripts/train_classifier.py mnist
 

@@ -47,6 +47,7 @@ class DatasetFacts:
     channels: int
     resolution: int
     class_counts: tuple[int, ...]
+    digest: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -55,12 +56,17 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits. `val` is cut from the official training images; `test` is the official one."""
+    """The three splits. `val` is cut from the official training images; `test` is the official one.
+
+    Args:
+        held_out: how `test` was chosen, of data that come without an official one.
+    """
 
     facts: DatasetFacts
     train: ImageSet
     val: ImageSet
     test: ImageSet
+    held_out: str = ""
 
 
 def split_validation(num_train: int, val_size: int, val_seed: int) -> tuple[Tensor, Tensor]:

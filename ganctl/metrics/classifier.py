@@ -20,6 +20,7 @@ from safetensors.torch import save as to_bytes
 
 from ganctl import untrusted
 from ganctl.atomic import write_output
+from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import GanctlError, UsageError
 from ganctl.label_names import LABEL_NAMES
 from ganctl.metrics.classifier_net import MIN_RESOLUTION, Classifier, StackedClassifier
@@ -194,6 +195,16 @@ def choose(file: str | None, dataset_name: str) -> LoadedClassifier | None:
         file: `callbacks.evaluate.classifier`, relative to the working directory.
     """
     return load(dataset_name) if file is None else read(Path(file).expanduser())
+
+
+def none_for(facts: DatasetFacts) -> tuple[str, str]:
+    """(why there is none for this data set, what would work)."""
+    if not facts.label_names:
+        return f"{facts.name} has no labels for a classifier", "scores of Inception need none"
+    return (
+        f"no classifier comes with {facts.name}",
+        "ganctl train-classifier makes one, for callbacks.evaluate.classifier=FILE and eval --classifier",
+    )
 
 
 def stacked(single: LoadedClassifier, dataset_name: str) -> LoadedClassifier:
