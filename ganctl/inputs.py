@@ -20,6 +20,7 @@ from torch import Tensor
 from ganctl import npz, pngs, progress
 from ganctl.errors import UsageError, nearest
 from ganctl.images import file_name
+from ganctl.label_names import numbered
 
 _OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _OUR_NAME = re.compile(r"(.+)_seed\d+\.png", re.IGNORECASE)
@@ -270,12 +271,7 @@ def _label_of_each(files: Sequence[Path], chunks: Sequence[str | None], in_class
 
 
 def _numbered(names: Sequence[str] | None) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Each name as a place among all that occur, numbers in their own order."""
-    if names is None:
-        return None, ()
-    known = sorted(set(names), key=lambda name: (len(name), name) if name.isdecimal() else (1 << 30, name))
-    places = {name: i for i, name in enumerate(known)}
-    return [places[name] for name in names], tuple(known)
+    return (None, ()) if names is None else numbered(names)
 
 
 def _open_npz(path: Path) -> ImageArrays:

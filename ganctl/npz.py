@@ -1,9 +1,13 @@
-"""Arrays out of an `.npz` of strangers: no pickles, and no memory before the header is believed."""
+"""Arrays out of an `.npz` of strangers: no pickles, and no memory before the header is believed; and arrays
+into one of ours, piece by piece.
+"""
 
 from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO
@@ -84,3 +88,28 @@ def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     if any(size < 0 for size in shape):
         raise ValueError("negative size")
     return shape, dtype
+
+
+def header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    """What stands in an `.npy` in front of an array in C order."""
+    out = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(out, {"descr": descr, "fortran_order": False, "shape": shape})
+    return out.getvalue()
+
+
+@contextmanager
+def member(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype, *, packed: bool
+) -> Iterator[IO[bytes]]:
+    """A new array of an archive: what is written are its values, in C order. The same bytes every time.
+
+    Args:
+        packed: False: as they are, for who maps them into memory.
+    """
+    info = zipfile.ZipInfo(f"{name}.npy")  # of 1980: the date would change the bytes
+    info.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
+    info.external_attr = 0o600 << 16
+    with archive.open(info, "w", force_zip64=True) as file:
+        file.write(header(shape, dtype))
+        yield file

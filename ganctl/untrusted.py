@@ -13,10 +13,13 @@ MAX_VALUES = 1_000_000
 MAX_DEPTH = 50
 
 
-def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
+def open_zip(file: IO[bytes], max_directory_bytes: int = MAX_DIRECTORY_BYTES) -> zipfile.ZipFile:
     """Opens an archive whose members lie one behind the other, each under a name of its own.
 
     Its checksums are verified where its members are read to their end.
+
+    Args:
+        max_directory_bytes: of the list of its members.
 
     Raises:
         zipfile.BadZipFile: it is truncated, or not what torch and numpy write.
@@ -30,7 +33,7 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     count, directory = struct.unpack("<HI", end[10:16])
     if tail[-42:-38] == b"PK\6\7" and tail[-98:-94] == b"PK\6\6":  # the 64-bit form, which torch writes
         count, directory = struct.unpack("<QQ", tail[-66:-50])
-    if directory > MAX_DIRECTORY_BYTES:
+    if directory > max_directory_bytes:
         raise zipfile.BadZipFile("its directory is too large")
     archive = zipfile.ZipFile(file)
     members = sorted(archive.infolist(), key=lambda m: m.header_offset)
@@ -42,6 +45,8 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     for member, (start, following) in zip(members, itertools.pairwise(starts), strict=True):
         if start + 30 + len(member.filename) + member.compress_size > following:
             raise zipfile.BadZipFile("its members overlap")
+        if member.flag_bits & 1:
+            raise zipfile.BadZipFile("its members are encrypted")
         archive.open(member).close()  # compares the two headers that a member has
     return archive
 

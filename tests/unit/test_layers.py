@@ -53,6 +53,7 @@ TIERS = (
         "digest",
         "pngs",
         "npz",
+        "growing",
         "pickled",
         "untrusted",
         "fetch",
