@@ -103,7 +103,7 @@ class LoadedClassifier:
             pairs = zip(self.label_names, label_names, strict=True)
             k, mine, theirs = next((k, a, b) for k, (a, b) in enumerate(pairs) if a != b)
             what = f"calls label {k} {mine!r}, {name} calls it {theirs!r}"
-        raise UsageError(f"the classifier of {self.dataset} {what}", f"{TRAIN_FIX}, of the same data")
+        raise UsageError(f"the classifier of {self.dataset} {what}", f"{TRAIN_FIX}, with the same data")
 
 
 def save(
