@@ -21,6 +21,8 @@ from ganctl.errors import UsageError
 from ganctl.gan import GAN
 from ganctl.hyperparameters import Hyperparameters, Schedule
 from ganctl.losses import LOSSES
+from ganctl.metrics import classifier
+from ganctl.metrics.classifier import LoadedClassifier
 
 # Data sets whose pictures are signs.
 _DIGITS = ("digits", "mnist", "stacked_mnist")
@@ -85,6 +87,21 @@ def check_method(cfg: Config) -> None:
             " a level, and this loss only compares them",
             "leave it at loss.lecam_weight=0, or train with loss=hinge",
         )
+
+
+def load_classifier(cfg: Config, facts: DatasetFacts) -> LoadedClassifier | None:
+    """What scores images while training: the user's own, or else the one that comes with the data set.
+
+    Raises:
+        UsageError: the user's cannot be read, or is of other images or labels.
+    """
+    if cfg.callbacks.evaluate is None:
+        return None
+    loaded = classifier.choose(cfg.callbacks.evaluate.classifier, facts.name)
+    if loaded is not None:
+        names = facts.label_names or None
+        loaded.require_fit(facts.name, (facts.channels, facts.resolution), names)
+    return loaded
 
 
 def resolve_precision(cfg: Config) -> Config:

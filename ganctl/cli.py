@@ -54,6 +54,10 @@ VERBS: dict[str, Verb | Group] = {
         "evaluate:eval_",
         "Score a checkpoint or pictures against real images, with the score of real images beside it.",
     ),
+    "train-classifier": Verb(
+        "classifier:train_classifier",
+        "Train a classifier of your own labels, for the scores of `eval` and `train`;",
+    ),
     "compare": Verb("evaluate:compare", "Put reports side by side; say which differences exceed the noise."),
     "export": Verb(
         "export:export",

@@ -101,6 +101,7 @@ class SamplesConfig(Section):
 class EvaluateConfig(Section):
     every_epochs: PositiveInt
     num_gen: PositiveInt
+    classifier: str | None = None  # a default: configurations of earlier runs do not have it
 
 
 class CheckpointConfig(Section):

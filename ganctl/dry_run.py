@@ -171,6 +171,7 @@ def plan(cfg: Config) -> Plan | None:
         runs.require_free(Path(cfg.run.dir))
     loggers.check(cfg.model_dump()["logger"])
     outline = data.outline(data.Source.of_config(cfg.data.model_dump()), cfg.data.val_size, cfg.data.val_seed)
+    build.load_classifier(cfg, outline.facts)
     with build.quiet_lightning():
         steps = build.total_steps(cfg, outline.num_train)
         trainer = build.build_trainer(cfg, steps)

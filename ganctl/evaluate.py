@@ -70,7 +70,8 @@ def evaluate(
         raise UsageError(f"nothing could be computed: {'; '.join(reasons)}", "choose other --metrics")
     run.timings["total"] = round(time.perf_counter() - started, 1)
     protocol = reals.protocol | fakes.protocol | _circumstances(run)
-    names = reals.dataset.facts.label_names if reals.dataset else ()
+    judge, dataset = request.classifier, reals.dataset
+    names = judge.label_names if judge else dataset.facts.label_names if dataset else ()
     return Report(run.metrics, protocol, run.confusion, names, run.pairs), complete
 
 

@@ -23,6 +23,8 @@ from ganctl.images import file_name
 from ganctl.label_names import numbered
 
 _OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MAX_LABEL_CHARS = 200
+
 _OUR_NAME = re.compile(r"(.+)_seed\d+\.png", re.IGNORECASE)
 _PATH_FIX = "give a folder of PNGs, or an .npz with images"
 _LABEL_FIX = (
@@ -236,7 +238,7 @@ def _find_files(path: Path) -> tuple[list[Path], bool]:
     if others:
         raise UsageError(
             f"{others[0]} is not a PNG",
-            "convert all images to PNG without resizing them, and leave other pictures out of the folder",
+            f"make one file of all pictures: ganctl data prepare {path} --resolution PIXELS --out FILE.npz",
         )
     if not files:
         raise UsageError(f"there are no PNGs in {path}", "give a folder of PNGs, or of one folder per class")
@@ -275,7 +277,7 @@ def _numbered(names: Sequence[str] | None) -> tuple[list[int] | None, tuple[str,
 
 
 def _open_npz(path: Path) -> ImageArrays:
-    images, labels = npz.read(path, ("images", "labels"))
+    images, labels, label_names = npz.read(path, ("images", "labels", "label_names"))
     if images is None:
         raise UsageError(f"{path} has no array 'images'", "write one of uint8 (N, H, W, C) with numpy.savez")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or not images.size:
@@ -294,7 +296,30 @@ def _open_npz(path: Path) -> ImageArrays:
                 f"labels in {path} are {labels.dtype} {labels.shape}",
                 f"give {len(images)} whole numbers from 0, one for each image",
             )
-        names = [str(y) for y in labels.tolist()]
+        words = _words(path, label_names, int(labels.max()))
+        names = [str(y) if words is None else words[y] for y in labels.tolist()]
         sha.update(" ".join(names).encode())
-    numbers, label_names = _numbered(names)
-    return ImageArrays(path.name, torch.from_numpy(images), numbers, label_names, sha.hexdigest())
+    numbers, occurring = _numbered(names)
+    return ImageArrays(path.name, torch.from_numpy(images), numbers, occurring, sha.hexdigest())
+
+
+def _words(path: Path, label_names: np.ndarray | None, largest: int) -> list[str] | None:
+    """The names of labels 0, 1, … as a file of `ganctl data prepare` has them; None where it has none.
+
+    Raises:
+        UsageError: they are not words, not of every label, or not all different.
+    """
+    if label_names is None:
+        return None
+    if label_names.dtype.kind != "U" or label_names.ndim != 1 or label_names.itemsize > 4 * MAX_LABEL_CHARS:
+        raise UsageError(
+            f"label_names in {path} are {label_names.dtype} {label_names.shape}",
+            f"give a row of words of at most {MAX_LABEL_CHARS} letters",
+        )
+    words: list[str] = label_names.tolist()
+    if largest >= len(words) or len(set(words)) < len(words):
+        raise UsageError(
+            f"label_names in {path} are {len(set(words))} different words, the largest label is {largest}",
+            "give one word for each label, or leave label_names out",
+        )
+    return words

@@ -80,7 +80,8 @@ class Protocol(BaseModel):
     Args:
         data: name of the real set.
         real: which of its images, in words.
-        real_sha256: of the real images, where they are a folder or a file.
+        real_sha256: of the real images, where they are a folder or a file; of a user's own data set, of all
+            its images and labels.
         num_real: how many.
         floor: what stands in the generator's place for the floor, in words.
         num_gen: generated images.

@@ -179,6 +179,9 @@ def _config(run: RunFolder | None, state: TrainingState | None) -> dict[str, Any
         theirs = state.snapshot.config | {"run": ours["run"], "logger": ours["logger"]}
         if isinstance(theirs.get("data"), dict):
             theirs["data"] = theirs["data"] | {"root": ours["data"]["root"]}
+        callbacks = theirs.get("callbacks")
+        if isinstance(callbacks, dict) and isinstance(callbacks.get("evaluate"), dict):
+            theirs["callbacks"] = callbacks | {"evaluate": callbacks["evaluate"] | {"classifier": None}}
         return config.completed(theirs)
     return config.completed(config_tree.read(run.config))
 

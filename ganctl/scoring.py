@@ -20,6 +20,7 @@ from ganctl.metrics import catalogue, classifier, inception_weights
 from ganctl.metrics.cache import cached, save_statistics
 from ganctl.metrics.cas import RECIPE, classification_accuracy
 from ganctl.metrics.catalogue import Rows, Score, Seen, Value, row_name
+from ganctl.metrics.classifier import LoadedClassifier
 from ganctl.metrics.extract import Extracted, extract_together, own_part
 from ganctl.metrics.features import (
     ClassifierExtractor,
@@ -48,6 +49,7 @@ class Request:
         repeats: evaluations with other generated images, at least 1; two or more give an uncertainty.
         precision: of Inception.
         use_cache: keep statistics of real images on disk for next time.
+        classifier: the user's own; without it the one that comes with the data set.
         inception_path: a file of Inception weights; otherwise the known places, then a download.
         save_real: a file for the statistics of the real images under the one extractor of `features`.
         trust_code: whether a TorchScript file may be run. It is a program: among torch's operations is one
@@ -60,6 +62,7 @@ class Request:
     repeats: int = 1
     precision: Precision = "float32"
     use_cache: bool = True
+    classifier: LoadedClassifier | None = None
     inception_path: Path | None = None
     save_real: Path | None = None
     trust_code: bool = False
@@ -84,6 +87,8 @@ class Request:
                 )
         if self.save_real is not None and len(self.features) != 1:
             raise UsageError("statistics are of one extractor", "choose it with --features inception")
+        if "classifier" not in self.features and self.classifier is not None:
+            raise UsageError("--classifier is given and not used", "add classifier to --features")
         if "classifier" not in self.features and set(self.metrics) & set(catalogue.ON_LABELS):
             raise UsageError(
                 f"{', '.join(sorted(set(self.metrics) & set(catalogue.ON_LABELS)))} needs the classifier",
@@ -163,11 +168,13 @@ def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
             for row in drawn[0]
         }
     )
-    if "fid" in scores and run.fakes.num <= extractor.feature_dim and "fd" in floors:
+    fewest, kind = min((run.fakes.num, "generated"), (int(real.extracted.moments.count), "real"))
+    if "fid" in scores and fewest <= extractor.feature_dim and "fd" in floors:
         log.warning(
-            "%d images are fewer than the %d features: %s is biased upwards, by about %.3g here, "
+            "%d %s images are fewer than the %d features: %s is biased upwards, by about %.3g here, "
             "which is what real images score; compare it with its floor only",
-            run.fakes.num,
+            fewest,
+            kind,
             extractor.feature_dim,
             row_name("fd", extractor.prefix),
             floors["fd"],
@@ -179,11 +186,14 @@ def _extractor(run: Run, features: str) -> Extractor:
         weights = inception_weights.find_or_fetch(run.request.inception_path)
         return InceptionExtractor(weights, run.device, run.request.precision)
     if features == "classifier":
-        data = run.reals.protocol["data"]
-        loaded = classifier.load(data) if run.reals.dataset else None
-        if loaded is None:
-            raise UsageError(f"no classifier comes with {data}")
-        return ClassifierExtractor(loaded, run.device)
+        loaded, dataset = run.request.classifier, run.reals.dataset
+        if loaded is None and dataset is not None:
+            loaded = classifier.load(dataset.facts.name)
+        if loaded is not None:
+            return ClassifierExtractor(loaded, run.device)
+        if dataset is not None:
+            raise UsageError("; ".join(classifier.none_for(dataset.facts)))
+        raise UsageError(f"no classifier comes with {run.reals.protocol['data']}: give --classifier FILE")
     channels, resolution = run.fakes.shape
     log.warning("--trust-code: running the program %s", features)
     return ScriptExtractor(Path(features), run.device, channels=channels, resolution=resolution)
@@ -199,7 +209,7 @@ def _real_sides(run: Run, extractor: Extractor, keeps_features: bool) -> tuple[S
             raise UsageError("the statistics file holds no features of single images")
         return Seen(extracted, None), None
     # The literature's reference on Stacked-MNIST: labels of real images are but a random sample of modes.
-    uniform = run.reals.dataset is not None and run.reals.dataset.facts.num_classes == 0
+    uniform = run.reals.dataset is not None and run.reals.dataset.facts.name == "stacked_mnist"
     side, floor, use = run.reals.side, run.reals.floor, run.request.use_cache
     assert side is not None
     real = Seen(_cached(extractor, side, keeps_features, "real", use), side.labels, uniform)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from ganctl.errors import UsageError
 from ganctl.metrics.cache import load_statistics
 from ganctl.metrics.extract import Extracted, in_batches
 from ganctl.snapshot import Snapshot
+
+log = logging.getLogger("ganctl")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,14 @@ class Fakes(Protocol):
         """The images of one evaluation."""
         ...
 
+    def name_labels(self, names: tuple[str, ...]) -> None:
+        """Their labels become places among `names`, those that the real side or a classifier has.
+
+        Raises:
+            UsageError: files have other labels.
+        """
+        ...
+
 
 class CheckpointFakes:
     """Images of the averaged generator: image k has seed `seed + k`, labels as in the training set."""
@@ -82,6 +93,15 @@ class CheckpointFakes:
             "nimg": snapshot.nimg,
         }
 
+    def name_labels(self, names: tuple[str, ...]) -> None:
+        """Labels of other data mean something else: nothing is then said of them."""
+        own = self._snapshot.facts.label_names
+        if self._labelled and names and own != names:
+            log.warning(
+                "the generator knows other labels than the real images: scores of labels are left out"
+            )
+            self._labelled = False
+
     def side(self, seed: int) -> Side:
         seeds = range(seed, seed + self.num)
         latent_dim = self._snapshot.latent_dim
@@ -98,21 +118,30 @@ class FileFakes:
 
     many = False
 
-    def __init__(self, path: Path, num: int | None, seed: int, label_names: tuple[str, ...] | None) -> None:
+    def __init__(
+        self, path: Path, num: int | None, seed: int, label_names: tuple[str, ...] | None = None
+    ) -> None:
         self._images = inputs.open_images(path)
         self.num = num or self._images.num_images
         self.shape = (self._images.channels, self._images.resolution)
         self._index = inputs.choose(self._images, self.num, seed)
         self._labels: Tensor | None = None
-        if self._images.labels is not None and label_names is not None:
-            labels = inputs.labels_among(self._images, label_names, numbered=True)
-            self._labels = torch.tensor(labels)[self._index]
         self.protocol: dict[str, Any] = {
             "num_gen": self.num,
-            "labels": "as in the files" if self._labels is not None else "unknown",
+            "labels": "unknown",
             "images": self._images.name,
             "images_sha256": self._images.digest,
         }
+        if label_names is not None:
+            self.name_labels(label_names)
+
+    def name_labels(self, names: tuple[str, ...]) -> None:
+        """As in `Fakes`."""
+        if self._images.labels is None or not names:
+            return
+        labels = inputs.labels_among(self._images, names, numbered=True)
+        self._labels = torch.tensor(labels)[self._index]
+        self.protocol["labels"] = "as in the files"
 
     def side(self, seed: int) -> Side:
         return Side(
@@ -151,13 +180,18 @@ def of_dataset(dataset: Dataset, fakes: Fakes, seed: int) -> Reals:
     _require_one_shape(facts.name, (facts.channels, facts.resolution), fakes.shape)
     real, floor = _part(dataset.test, num, seed), _part(dataset.train, num, seed)
     name = facts.name
+    own = bool(dataset.held_out)
+    protocol = {
+        "data": name,
+        "real": f"{f'held-out test images ({dataset.held_out})' if own else 'official test images'}, "
+        "chosen at random with the seed",
+        "num_real": len(real),
+        "floor": f"{'as many' if len(floor) == num else 'all'} {'' if own else 'official '}training images",
+    }
+    if facts.digest:
+        protocol["real_sha256"] = facts.digest
     return Reals(
-        {
-            "data": name,
-            "real": "official test images, chosen at random with the seed",
-            "num_real": len(real),
-            "floor": f"{'as many' if len(floor) == num else 'all'} official training images",
-        },
+        protocol,
         _of_images(real, {"data": name, "split": "test", "num": len(real), "seed": seed}),
         floor=_of_images(floor, {"data": name, "split": "train", "num": len(floor), "seed": seed}),
         dataset=dataset,

@@ -23,6 +23,7 @@ from ganctl.data.module import ResidentData
 from ganctl.errors import DivergedError, GanctlError, PrintableFormatter, UsageError
 from ganctl.gan import GAN
 from ganctl.metrics import classifier
+from ganctl.metrics.classifier import LoadedClassifier
 from ganctl.resume import Resumed, TrainingState
 from ganctl.saving import Checkpoints
 from ganctl.stop_signals import InterruptedRunError, StopSignals, slurm_job
@@ -70,6 +71,7 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
     changes = resume.changes(resumed.config, plain) if resumed else {}
     state = resumed.state if resumed else None
     dataset = data.load(data.Source.of_config(cfg.data.model_dump()), cfg.data.val_size, cfg.data.val_seed)
+    judge = build.load_classifier(cfg, dataset.facts)
     with build.quiet_lightning():
         steps = build.total_steps(cfg, len(dataset.train))
         trainer = build.build_trainer(cfg, steps)
@@ -94,7 +96,7 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
             # Rank 0 alone writes: the others neither make the folder nor log.
             folder, run_log = runs.RunFolder(Path(cfg.run.dir or cfg.run.root)), loggers.RunLog([])
             with ranks.quiet(), suppress(InterruptedRunError, DivergedError):
-                _fit(cfg, trainer, gan, resident, steps, folder, run_log, state)
+                _fit(cfg, trainer, gan, resident, judge, steps, folder, run_log, state)
             return None
 
         loggers.check(plain["logger"])
@@ -112,7 +114,7 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
             )
             exit_code = 1
             try:
-                result = _fit(cfg, trainer, gan, resident, steps, folder, run_log, state)
+                result = _fit(cfg, trainer, gan, resident, judge, steps, folder, run_log, state)
                 exit_code = 0
                 return result
             except GanctlError as error:
@@ -174,13 +176,14 @@ def _fit(
     trainer: pl.Trainer,
     gan: GAN,
     resident: ResidentData,
+    judge: LoadedClassifier | None,
     steps: int,
     folder: runs.RunFolder,
     run_log: loggers.RunLog,
     state: TrainingState | None,
 ) -> RunResult:
     dataset = resident.dataset
-    scores = _scores(cfg, dataset, folder, run_log)
+    scores = _scores(cfg, judge, dataset, folder, run_log)
 
     def describe(gan: GAN) -> dict[str, Any]:
         return snapshot.entry(
@@ -236,16 +239,23 @@ def _fit(
 
 
 def _scores(
-    cfg: Config, dataset: Dataset, folder: runs.RunFolder, run_log: loggers.RunLog
+    cfg: Config,
+    judge: LoadedClassifier | None,
+    dataset: Dataset,
+    folder: runs.RunFolder,
+    run_log: loggers.RunLog,
 ) -> callbacks.Scores | None:
     if cfg.callbacks.evaluate is None:
         return None
-    loaded = classifier.load(dataset.facts.name)
-    if loaded is None:
-        log.warning("no classifier comes with %s: no scores while training, no best.ckpt", cfg.data.name)
+    name = dataset.facts.name
+    if judge is None:
+        log.warning("%s: no scores while training, no best.ckpt; %s", *classifier.none_for(dataset.facts))
+        return None
+    if len(dataset.val) < 2:
+        log.warning("%s has %d validation images: no scores while training", name, len(dataset.val))
         return None
     every, num_gen = cfg.callbacks.evaluate.every_epochs, cfg.callbacks.evaluate.num_gen
-    return callbacks.Scores(folder, run_log, loaded, dataset.val, dataset.facts, num_gen, every)
+    return callbacks.Scores(folder, run_log, judge, dataset.val, dataset.facts, num_gen, every)
 
 
 def _path(text: str | None) -> Path | None:

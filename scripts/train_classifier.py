@@ -1,4 +1,4 @@
-"""Trains a bundled classifier and writes its weights and its card.
+"""Trains a bundled classifier and writes its weights and its card; `ganctl train-classifier` is for others.
 
     python scripts/train_classifier.py mnist
 
@@ -13,23 +13,23 @@ import argparse
 import hashlib
 import math
 import time
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from ganctl.data import Source, load
 from ganctl.data.dataset import ImageSet
-from ganctl.images import to_float
 from ganctl.metrics import classifier
+from ganctl.metrics.classifier_card import card
+from ganctl.metrics.classifier_net import Classifier
+from ganctl.metrics.classifier_training import OPTIMISATION, fit, full_batches, predict
+from ganctl.metrics.confusion import confusion_matrix
 
 BATCH_SIZE = 128
-LEARNING_RATE = 4e-3
-WEIGHT_DECAY = 0.02
-LABEL_SMOOTHING = 0.1
 EMA_DECAY = 0.998
 SEED = 0
 
@@ -98,70 +98,28 @@ def augment_flip_crop(images: Tensor, generator: torch.Generator) -> Tensor:
 AUGMENTATIONS = {"affine": augment_affine, "flip_crop": augment_flip_crop}
 
 
-def train(images: ImageSet, num_classes: int, recipe: Recipe, epochs: int) -> classifier.Classifier:
+def train(images: ImageSet, num_classes: int, recipe: Recipe, epochs: int) -> Classifier:
     """Trains on all of `images` and returns the averaged network with BatchNorm folded, rounded to half."""
     torch.manual_seed(SEED)
     generator = torch.Generator().manual_seed(SEED)
     augment = AUGMENTATIONS[recipe.augmentation]
     _, channels, _, resolution = images.images.shape
-    net = classifier.Classifier(channels, resolution, num_classes, recipe.width, batch_norm=True)
-    net = net.to(memory_format=torch.channels_last)
-    averaged = deepcopy(net).requires_grad_(False)
-    steps = len(images) // BATCH_SIZE
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * steps)
-    for epoch in range(epochs):
-        start, running = time.perf_counter(), 0.0
-        order = torch.randperm(len(images), generator=generator)
-        for i in range(steps):
-            index = order[i * BATCH_SIZE : (i + 1) * BATCH_SIZE]
-            batch = augment(to_float(images.images[index]), generator)
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits, _ = net(batch)
-            loss = F.cross_entropy(logits.float(), images.labels[index], label_smoothing=LABEL_SMOOTHING)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            average(averaged, net)
-            running += loss.item()
-        seconds = time.perf_counter() - start
-        print(f"epoch {epoch + 1}/{epochs}  loss {running / steps:.4f}  {seconds:.0f} s", flush=True)
+    net = Classifier(channels, resolution, num_classes, recipe.width, batch_norm=True)
+    steps = epochs * (len(images) // BATCH_SIZE)
+    with tqdm(total=steps, unit="step") as bar:
+        net = fit(
+            net,
+            images,
+            full_batches(len(images), BATCH_SIZE, generator),
+            steps,
+            torch.device("cpu"),
+            augment=lambda x: augment(x, generator),
+            ema_decay=EMA_DECAY,
+            bf16=True,
+            on_step=bar.update,
+        )
     # Rounded before it is measured: the accuracy on the card is the file's.
-    return averaged.folded().half().float()
-
-
-@torch.no_grad()
-def average(averaged: nn.Module, net: nn.Module) -> None:
-    """Exponential moving average of parameters and running statistics."""
-    for old, new in zip(averaged.state_dict().values(), net.state_dict().values(), strict=True):
-        if old.is_floating_point():
-            old.lerp_(new, 1 - EMA_DECAY)
-
-
-@torch.inference_mode()
-def predict(net: classifier.Classifier, images: Tensor) -> Tensor:
-    """images (N, C, H, W) uint8 -> predicted labels (N,) int64."""
-    return torch.cat([net(to_float(batch))[0].argmax(1) for batch in images.split(500)])
-
-
-def card(facts: dict[str, str], per_class: list[str], prefix: str) -> str:
-    """The Markdown card that stands beside the weights: facts, then a table row for each class."""
-    lines = [
-        f"# Classifier for `{facts['data']}`",
-        "",
-        f"Labels and features behind `label_accuracy` and every metric named `{prefix}_…`.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(f"| {key} | {value} |" for key, value in facts.items()),
-        "",
-        "| class | test images | accuracy |",
-        "|---|---|---|",
-        *per_class,
-    ]
-    return "\n".join(lines) + "\n"
+    return net.half().float()
 
 
 def main() -> None:
@@ -181,9 +139,10 @@ def main() -> None:
     net = train(data.train, data.facts.num_classes, recipe, epochs)
     minutes = (time.process_time() - start) / 60
 
-    labels = data.test.labels
-    right = predict(net, data.test.images) == labels
-    accuracy = right.float().mean().item()
+    predicted = predict(net, data.test)
+    matrix = confusion_matrix(data.test.labels, predicted, data.facts.num_classes)
+    # in float32, as the files that come with the package have it
+    accuracy = (predicted == data.test.labels).float().mean().item()
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"classifier_{args.name}.safetensors"
     classifier.save(
@@ -195,10 +154,6 @@ def main() -> None:
         accuracy=accuracy,
     )
 
-    per_class = [
-        f"| {name} | {int((labels == k).sum()):,} | {right[labels == k].float().mean():.2%} |"
-        for k, name in enumerate(data.facts.label_names)
-    ]
     arguments = ", ".join(f"{key}={value}" for key, value in net.arguments.items())
     parameters = sum(p.numel() for p in net.parameters())
     facts = {
@@ -206,19 +161,19 @@ def main() -> None:
         "file": f"`{path.name}`, {path.stat().st_size / 1000:.0f} kB, half precision (read as float32)",
         "sha256": f"`{hashlib.sha256(path.read_bytes()).hexdigest()}`",
         "network": f"`Classifier({arguments})`, {parameters:,} parameters, features (N, {net.feature_dim})",
-        "test accuracy": f"{accuracy:.2%} of the {len(right):,} test images",
+        "test accuracy": f"{accuracy:.2%} of the {len(data.test):,} test images",
         "trained on": f"the {len(data.train):,} training images, no test image",
         "command": f"`python scripts/train_classifier.py {args.name}`",
         "time": f"{minutes:.1f} CPU minutes, {args.threads} thread(s), a CPU with bfloat16 instructions",
-        "recipe": f"{epochs} epochs, batch {BATCH_SIZE}, AdamW, one cycle up to {LEARNING_RATE:g}, "
-        f"weight decay {WEIGHT_DECAY:g}, label smoothing {LABEL_SMOOTHING:g}, augmentation "
+        "recipe": f"{epochs} epochs, batch {BATCH_SIZE}, {OPTIMISATION}, augmentation "
         f"`{recipe.augmentation}`, weights averaged with decay {EMA_DECAY:g}, bfloat16 autocast, "
         f"seed {SEED}; BatchNorm folded at the end",
         "choices": "none by test images: a fixed length and the last averaged weights; "
         "test images are scored after the training",
         "data licence": recipe.licence,
     }
-    path.with_suffix(".md").write_text(card(facts, per_class, recipe.prefix))
+    names = data.facts.label_names
+    path.with_suffix(".md").write_text(card(args.name, recipe.prefix, facts, matrix, names))
     print(f"test accuracy {accuracy:.4%}  {minutes:.1f} CPU minutes  {path}")
 
 

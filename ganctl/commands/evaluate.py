@@ -42,7 +42,12 @@ def eval_(
     ] = None,
     ckpt: Ckpt = None,
     data: Annotated[
-        str | None, typer.Option(help="Real images: mnist, fashion, digits or stacked_mnist.")
+        str | None,
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Real images: a data set by its name, or your own: a folder, zip or .npz. [what the "
+            "checkpoint was trained on]",
+        ),
     ] = None,
     real: Annotated[
         Path | None, typer.Option(help="Real images: a folder, an .npz, or a statistics file.")
@@ -57,6 +62,12 @@ def eval_(
     features: Annotated[
         str, typer.Option(help="classifier (our own), inception, or a TorchScript file.")
     ] = "classifier,inception",
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A classifier of ganctl train-classifier, in the place of our own."
+        ),
+    ] = None,
     n: Annotated[
         int | None, typer.Option("--n", help="Images to generate (10000), or to take of a folder.", min=2)
     ] = None,
@@ -91,9 +102,9 @@ def eval_(
     if precision not in ("float32", "bf16"):
         raise UsageError(f"there is no precision {precision!r}", "precisions are float32 and bf16")
 
-    from ganctl import atomic, evaluate, latents, runs, scoring, sides
-    from ganctl import data as datasets
+    from ganctl import atomic, evaluate, latents, real_side, runs, scoring, sides
     from ganctl import images as pictures
+    from ganctl.metrics import classifier as classifiers
 
     latents.require_seeds(seed, repeats * (n or 10_000))
     request = scoring.Request(
@@ -103,26 +114,22 @@ def eval_(
         repeats=repeats,
         precision=cast("Precision", precision),
         use_cache=cache,
+        classifier=None if classifier is None else classifiers.read(classifier),
         inception_path=inception_weights,
         save_real=save_real,
         trust_code=trust_code,
     )
     where = find_device(device)
+    snapshot = None
     fakes: Fakes
     if images is None:
         path, snapshot = open_checkpoint(ckpt)
         target = out or runs.outputs_of(path, ".eval.json")
         fakes = sides.CheckpointFakes(snapshot, n or 10_000, where, trust_code)
-        name = data or snapshot.facts.name
     else:
         target = out or images.absolute().with_name(f"{images.absolute().stem}.eval.json")
-        names = datasets.LABEL_NAMES.get(data or "") or None
-        fakes = sides.FileFakes(images, n, seed, names)
-        name = data or ""
-    if real is not None:
-        reals = sides.of_path(real, fakes.shape)
-    else:
-        reals = sides.of_dataset(datasets.load(datasets.Source(name, data_root), val_size=0), fakes, seed)
+        fakes = sides.FileFakes(images, n, seed)
+    reals = real_side.find(fakes, snapshot, data, data_root, real, request)
 
     with collectives.together():
         collectives.from_first(lambda: atomic.require_writable(target))

@@ -112,12 +112,17 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits. `val` is cut from the official training images; `test` is the official one."""
+    """The three splits. `val` is cut from the official training images; `test` is the official one.
+
+    Args:
+        held_out: how `test` was chosen, of data that come without an official one.
+    """
 
     facts: DatasetFacts
     train: ImageSet
     val: ImageSet
     test: ImageSet
+    held_out: str = ""
 
 
 def split_validation(

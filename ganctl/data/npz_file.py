@@ -46,6 +46,7 @@ class ImageFile:
         labels: (N,) int64; None where there are none.
         train, test: (n,) int64, which images are of the official parts.
         noted: the digest that the file notes of itself, or nothing.
+        held_out: how the test images were chosen, in words.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class ImageFile:
     train: Tensor
     test: Tensor
     noted: str
+    held_out: str
 
     def cut(self, name: str, val_size: int | None, val_seed: int) -> tuple[Tensor, Tensor]:
         """The places in the file of the (training, validation) images."""
@@ -104,7 +106,7 @@ def dataset(path: Path, name: str, val_size: int | None, val_seed: int) -> Datas
         mapped = MappedImageSet(rows, torch.arange(len(rows)), labels)
         parts = [mapped.only(train), mapped.subset(val), mapped.only(file.test)]
     counts = count(parts[0].labels, file.label_names)
-    return Dataset(file.facts(name, counts, digest), *parts)
+    return Dataset(file.facts(name, counts, digest), parts[0], parts[1], parts[2], held_out=file.held_out)
 
 
 def outline(path: Path, name: str, val_size: int | None, val_seed: int) -> Outline:
@@ -148,7 +150,8 @@ def open_file(path: Path) -> ImageFile:
                 f"{path} has no training image of {shown}{more}",
                 "add images of each class, or leave its name out and number the labels without gaps",
             )
-    return ImageFile(path, images, numbers, label_names, train, test, _noted(path, about))
+    held_out = "a tenth of each class, cut once" if split is None else "the file's own split"
+    return ImageFile(path, images, numbers, label_names, train, test, _noted(path, about), held_out)
 
 
 def verified_digest(file: ImageFile) -> str:

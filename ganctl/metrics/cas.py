@@ -10,21 +10,17 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ganctl.images import to_float
-from ganctl.metrics.classifier import Classifier
+from ganctl.data.dataset import ImageSet
+from ganctl.metrics.classifier_net import Classifier
+from ganctl.metrics.classifier_training import OPTIMISATION, fit, predict
 from ganctl.metrics.confusion import ClassScores, class_scores, confusion_matrix
 
 WIDTH = 32
 STEPS = 600
 BATCH_SIZE = 128
-LEARNING_RATE = 4e-3
-WEIGHT_DECAY = 0.02
-LABEL_SMOOTHING = 0.1
 RECIPE = (
-    f"Classifier(width={WIDTH}) with BatchNorm, {STEPS} steps of {BATCH_SIZE}, AdamW, one cycle up to "
-    f"{LEARNING_RATE:g}, weight decay {WEIGHT_DECAY:g}, label smoothing {LABEL_SMOOTHING:g}, "
+    f"Classifier(width={WIDTH}) with BatchNorm, {STEPS} steps of {BATCH_SIZE}, {OPTIMISATION}, "
     "no augmentation, last weights"
 )
 
@@ -61,11 +57,10 @@ def classification_accuracy(
     # Around it all: folding draws weights too, before it overwrites them.
     with torch.random.fork_rng(devices=[]):
         net = _train(train_images, train_labels, num_classes, seed, torch.device(device), on_step)
-    predicted = _predict(net, test_images, torch.device(device))
+    predicted = predict(net, ImageSet(test_images, test_labels), device)
     return class_scores(confusion_matrix(test_labels, predicted, num_classes))
 
 
-@torch.enable_grad()
 def _train(
     images: Tensor,
     labels: Tensor,
@@ -77,25 +72,9 @@ def _train(
     n, channels, _, resolution = images.shape
     torch.manual_seed(seed)
     net = Classifier(channels, resolution, num_classes, WIDTH, batch_norm=True)
-    net = net.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
     generator = torch.Generator().manual_seed(seed)
     epochs = -(-STEPS * BATCH_SIZE // n)
     # Epoch after epoch in one row, cut into batches: each is full, however few images there are.
     order = torch.cat([torch.randperm(n, generator=generator) for _ in range(epochs)])
-    for index in order[: STEPS * BATCH_SIZE].split(BATCH_SIZE):
-        batch = to_float(images[index].to(device)).contiguous(memory_format=torch.channels_last)
-        loss = F.cross_entropy(net(batch)[0], labels[index].to(device), label_smoothing=LABEL_SMOOTHING)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        on_step(1)
-    return net.cpu().folded().to(device)
-
-
-@torch.inference_mode()
-def _predict(net: Classifier, images: Tensor, device: torch.device) -> Tensor:
-    """images (N, C, H, W) uint8 -> labels (N,) int64 on the CPU."""
-    return torch.cat([net(to_float(batch.to(device)))[0].argmax(1).cpu() for batch in images.split(500)])
+    batches = order[: STEPS * BATCH_SIZE].split(BATCH_SIZE)
+    return fit(net, ImageSet(images, labels), batches, STEPS, device, on_step=on_step)

@@ -103,11 +103,21 @@ class Score:
     floor_is_real: bool = False
 
 
+def _too_few(images: Seen, real: Seen, least: int) -> str | None:
+    """Why there is no score of so few images, if there is none."""
+    fewest = min(int(images.extracted.moments.count), int(real.extracted.moments.count))
+    return None if fewest >= least else f"needs at least {least} images on both sides, one has {fewest}"
+
+
 def _frechet(images: Seen, real: Seen) -> Rows:
+    if reason := _too_few(images, real, 2):
+        return {"fd": Value(None, reason=reason)}
     return {"fd": Value(images.extracted.frechet_distance(real.extracted))}
 
 
 def _kernel(images: Seen, real: Seen) -> Rows:
+    if reason := _too_few(images, real, 4):
+        return {"kd": Value(None, reason=reason)}
     # Subsets as large as the sets would all be the same: half of them at most.
     size = min(KID_SUBSET_SIZE, len(images.features) // 2, len(real.features) // 2)
     mean, std = kernel_distance(
@@ -125,14 +135,16 @@ def _inception(images: Seen, real: Seen) -> Rows:
 
 
 def _prdc(images: Seen, real: Seen) -> Rows:
-    if min(len(images.features), len(real.features)) <= NEIGHBOURS:
-        missing = Value(None, reason=f"needs more than {NEIGHBOURS} images on both sides")
+    if reason := _too_few(images, real, NEIGHBOURS + 1):
+        missing = Value(None, reason=reason)
         return dict.fromkeys(("precision", "recall", "density", "coverage"), missing)
     shares = prdc(real.features, images.features, NEIGHBOURS)
     return {name: Value(share, settings={"k": NEIGHBOURS}) for name, share in vars(shares).items()}
 
 
 def _infinity(images: Seen, real: Seen) -> Rows:
+    if reason := _too_few(images, real, 2):
+        return {"fd_infinity": Value(None, reason=reason)}
     generator = torch.Generator().manual_seed(SUBSET_SEED)
     try:
         found = frechet_infinity(real.extracted.moments, images.features, generator)

@@ -1,4 +1,5 @@
-"""The bundled classifiers: what says whether an image shows its label, and a small feature space.
+"""Classifiers, the bundled ones and users' own: what says whether an image shows its label, and a small
+feature space.
 
 Scores made with one carry its data set's prefix (`digit_fd`, `fashion_fd`, …) and are never called FID.
 """
@@ -10,132 +11,64 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
 
+from ganctl import untrusted
 from ganctl.atomic import write_output
-from ganctl.errors import GanctlError
+from ganctl.data.dataset import DatasetFacts
+from ganctl.errors import GanctlError, UsageError
+from ganctl.label_names import LABEL_NAMES
+from ganctl.metrics.classifier_net import MIN_RESOLUTION, Classifier, StackedClassifier
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
-MIN_RESOLUTION = 8
+TRAIN_FIX = "train one: ganctl train-classifier DATA"
+
+# Names are printed on terminals: no control characters.
+_Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=200)]
 
 
-class Classifier(nn.Module):
-    """A small convolutional classifier for native-size images.
-
-    A stem at half the width, then stages that each halve the image until it is about 8 × 8 (at least two),
-    one residual convolution, and the mean over positions: those 2·width numbers are the features.
-
-    Args:
-        channels: image channels C.
-        resolution: image height and width, at least 8.
-        num_classes: K.
-        width: channels of the first halved stage; the last has twice as many.
-        batch_norm: normalise behind each convolution. Only training needs it: `folded` removes it.
-    """
-
-    def __init__(
-        self, channels: int, resolution: int, num_classes: int, width: int = 48, batch_norm: bool = False
-    ) -> None:
-        super().__init__()
-        if resolution < MIN_RESOLUTION:
-            raise ValueError(f"resolution must be at least {MIN_RESOLUTION}, got {resolution}")
-        self.channels = channels
-        self.resolution = resolution
-        self.num_classes = num_classes
-        self.width = width
-        self.feature_dim = 2 * width
-
-        def conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
-            layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, 3, stride, padding=1)]
-            return nn.Sequential(*layers, nn.BatchNorm2d(c_out) if batch_norm else nn.Identity(), nn.ReLU())
-
-        stages = [conv(channels, width // 2)]
-        c_in = width // 2
-        halvings = max(2, (-(-resolution // 8) - 1).bit_length())  # ceil(log2(resolution / 8))
-        for i in range(halvings):
-            c_out = min(width * 2**i, self.feature_dim)
-            stages += [conv(c_in, c_out, stride=2), conv(c_out, c_out)]
-            c_in = c_out
-        self.stages = nn.Sequential(*stages)
-        self.residual = conv(self.feature_dim, self.feature_dim)
-        self.head = nn.Linear(self.feature_dim, num_classes)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images (N, C, H, W) float in [-1, 1] -> logits (N, K), features (N, feature_dim) ≥ 0."""
-        x = self.stages(images)
-        features = (x + self.residual(x)).mean(dim=(2, 3))
-        return self.head(features), features
-
-    def folded(self) -> Classifier:
-        """The same function in evaluation mode without BatchNorm: its scale and shift join the weights."""
-        plain = Classifier(self.channels, self.resolution, self.num_classes, self.width)
-        for source, target in zip(
-            [*self.stages, self.residual], [*plain.stages, plain.residual], strict=True
-        ):
-            convolution, norm = source[0], source[1]
-            if isinstance(norm, nn.BatchNorm2d):
-                # eval() because the running statistics, not the batch's, are what is folded.
-                convolution = torch.nn.utils.fusion.fuse_conv_bn_eval(convolution.eval(), norm.eval())
-            target[0].load_state_dict(convolution.state_dict())
-        plain.head.load_state_dict(self.head.state_dict())
-        return plain.eval()
-
-    @property
-    def arguments(self) -> dict[str, int]:
-        """What rebuilds the folded network: `Classifier(**arguments)`."""
-        return {
-            "channels": self.channels,
-            "resolution": self.resolution,
-            "num_classes": self.num_classes,
-            "width": self.width,
-        }
+class _Arguments(BaseModel, extra="forbid", strict=True):
+    channels: int = Field(ge=1, le=64)
+    resolution: int = Field(ge=MIN_RESOLUTION, le=4096)
+    num_classes: int = Field(ge=2, le=10_000)
+    width: int = Field(ge=2, le=1024)
 
 
-class StackedClassifier(nn.Module):
-    """A classifier of single images, applied to each channel of stacked ones: modes for its labels.
+class _Facts(BaseModel, extra="forbid"):
+    """What a file says of its weights."""
 
-    The logits of modes are the sums of the channels' logits. The largest is that of each channel's largest,
-    and the softmax over modes is the product of those of the channels.
+    dataset: _Name
+    label_names: list[_Name]
+    arguments: _Arguments
+    test_accuracy: float = Field(ge=0, le=1)
+    prefix: str = Field(pattern=r"^[A-Za-z0-9_]{1,32}$")
 
-    Args:
-        single: images (N, 1, H, W) -> logits (N, K), features (N, d).
-    """
-
-    channels = 3
-
-    def __init__(self, single: Classifier) -> None:
-        super().__init__()
-        self.single = single
-        self.resolution = single.resolution
-        self.num_classes = single.num_classes**3
-        self.feature_dim = 3 * single.feature_dim
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images (N, 3, H, W) float in [-1, 1] -> logits (N, K³), that of labels a, b, c at a·K² + b·K + c;
-        features (N, 3·d), those of the channels one after the other.
-        """
-        logits, features = self.single(images.reshape(-1, 1, self.resolution, self.resolution))
-        a, b, c = logits.unflatten(0, (-1, 3)).unbind(1)
-        joint = a[:, :, None, None] + b[:, None, :, None] + c[:, None, None, :]
-        return joint.flatten(1), features.view(len(images), -1)
+    @model_validator(mode="after")
+    def _consistent(self) -> _Facts:
+        names, num_classes = self.label_names, self.arguments.num_classes
+        if len(names) != num_classes:
+            raise ValueError(f"{len(names)} label names for {num_classes} classes")
+        if len(set(names)) < len(names):
+            raise ValueError("two labels have one name")
+        return self
 
 
 @dataclass(frozen=True)
 class LoadedClassifier:
-    """A bundled classifier, ready to score images, and what a report says about it.
+    """A classifier, ready to score images, and what a report says about it.
 
     Args:
         module: in evaluation mode, float32, without gradients, on the CPU.
-        dataset: the data set whose official training split it was trained on, or is made of.
+        dataset: the data set whose training split it was trained on, or is made of.
         label_names: name of each class.
-        prefix: what its metrics' names start with (`digit`, `fashion`, `stacked`).
-        test_accuracy: in [0, 1], measured once on the official test split; of stacked images, what
-            follows for three independent test digits.
+        prefix: what its metrics' names start with (`digit`, `fashion`, `stacked`, a word of the user's data).
+        test_accuracy: in [0, 1], measured once on the test split; of stacked images, what follows for three
+            independent test digits.
         feature_dim: width of its features.
         digest: SHA-256 of the file, in hex.
     """
@@ -147,6 +80,30 @@ class LoadedClassifier:
     test_accuracy: float
     feature_dim: int
     digest: str
+
+    def require_fit(self, name: str, shape: tuple[int, int], label_names: tuple[str, ...] | None) -> None:
+        """
+        Args:
+            name: of what it is to look at, for the message.
+            shape: (channels, resolution) of the images.
+            label_names: that the images were made for; None or none where only their features are wanted.
+
+        Raises:
+            UsageError: it was trained on images of another shape, or on other labels.
+        """
+        own = (self.module.channels, self.module.resolution)
+        if own != shape:
+            (c1, r1), (c2, r2) = own, shape
+            what = f"reads {c1} × {r1} × {r1} images, {name} has {c2} × {r2} × {r2}"
+        elif not label_names or label_names == self.label_names:
+            return
+        elif len(label_names) != len(self.label_names):
+            what = f"knows {len(self.label_names)} labels, {name} has {len(label_names)}"
+        else:
+            pairs = zip(self.label_names, label_names, strict=True)
+            k, mine, theirs = next((k, a, b) for k, (a, b) in enumerate(pairs) if a != b)
+            what = f"calls label {k} {mine!r}, {name} calls it {theirs!r}"
+        raise UsageError(f"the classifier of {self.dataset} {what}", f"{TRAIN_FIX}, with the same data")
 
 
 def save(
@@ -164,6 +121,9 @@ def save(
         path: the `.safetensors` file to write.
         module: without BatchNorm, see `Classifier.folded`.
         dataset, label_names, prefix, accuracy: see `LoadedClassifier`.
+
+    Raises:
+        UsageError: the file cannot be written.
     """
     facts = {
         "dataset": dataset,
@@ -181,38 +141,33 @@ def save(
 
 
 def read(path: Path) -> LoadedClassifier:
-    """Reads a classifier file.
+    """Reads a classifier file, which anyone may have written: no network is made that is larger than it.
 
     Raises:
-        GanctlError: the file is missing, damaged, or not one of ours.
+        UsageError: the file is missing, damaged, or not one of ours.
     """
     try:
+        with open(path, "rb") as start:  # safetensors does not say why it cannot open a file
+            untrusted.check_safetensors_header(start)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with safe_open(path, framework="pt") as file:
-            facts: dict[str, Any] = json.loads((file.metadata() or {})["classifier"])
+            said: Any = json.loads((file.metadata() or {})["classifier"])
+            facts = _Facts.model_validate(said)
             weights = {name: file.get_tensor(name).float() for name in file.keys()}
-        module = Classifier(**facts["arguments"])
-        module.load_state_dict(weights)
-        label_names = tuple(facts["label_names"])
-        if len(label_names) != module.num_classes:
-            raise ValueError(f"{len(label_names)} label names for {module.num_classes} classes")
-        return LoadedClassifier(
-            module=module.eval().requires_grad_(False),
-            dataset=facts["dataset"],
-            label_names=label_names,
-            prefix=facts["prefix"],
-            test_accuracy=float(facts["test_accuracy"]),
-            feature_dim=module.feature_dim,
-            digest=digest,
-        )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, KeyError):
-            reason = f"it has no {reason}"
-        raise GanctlError(
-            f"the classifier {path.name} can't be read: {reason}",
-            "reinstall ganctl, or make it again with scripts/train_classifier.py",
-        ) from error
+        with torch.device("meta"):  # takes no memory, and no number from anyone's random stream
+            module = Classifier(**facts.arguments.model_dump())
+        module.load_state_dict(weights, assign=True)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise UsageError(f"the classifier {path.name} can't be read: {_reason(error)}", TRAIN_FIX) from error
+    return LoadedClassifier(
+        module=module.eval().requires_grad_(False),
+        dataset=facts.dataset,
+        label_names=tuple(facts.label_names),
+        prefix=facts.prefix,
+        test_accuracy=facts.test_accuracy,
+        feature_dim=module.feature_dim,
+        digest=digest,
+    )
 
 
 def load(dataset_name: str) -> LoadedClassifier | None:
@@ -225,7 +180,31 @@ def load(dataset_name: str) -> LoadedClassifier | None:
         single = load("mnist")
         return None if single is None else stacked(single, dataset_name)
     path = ASSETS / f"classifier_{dataset_name}.safetensors"
-    return read(path) if path.is_file() else None
+    if dataset_name not in LABEL_NAMES or not path.is_file():
+        return None
+    try:
+        return read(path)
+    except UsageError as error:
+        raise GanctlError(error.what, "reinstall ganctl") from error
+
+
+def choose(file: str | None, dataset_name: str) -> LoadedClassifier | None:
+    """The user's own, or else the one that ships with the package.
+
+    Args:
+        file: `callbacks.evaluate.classifier`, relative to the working directory.
+    """
+    return load(dataset_name) if file is None else read(Path(file).expanduser())
+
+
+def none_for(facts: DatasetFacts) -> tuple[str, str]:
+    """(why there is none for this data set, what would work)."""
+    if not facts.label_names:
+        return f"{facts.name} has no labels for a classifier", "scores of Inception need none"
+    return (
+        f"no classifier comes with {facts.name}",
+        "ganctl train-classifier makes one, for callbacks.evaluate.classifier=FILE and eval --classifier",
+    )
 
 
 def stacked(single: LoadedClassifier, dataset_name: str) -> LoadedClassifier:
@@ -241,3 +220,14 @@ def stacked(single: LoadedClassifier, dataset_name: str) -> LoadedClassifier:
         feature_dim=module.feature_dim,
         digest=single.digest,
     )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    if isinstance(error, KeyError):
+        return f"it has no {str(error).splitlines()[0]}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -106,10 +106,13 @@ def default_objective(cfg: config.Config) -> str:
     """
     from ganctl.metrics import classifier
 
-    loaded = classifier.load(cfg.data.name) if cfg.callbacks.evaluate is not None else None
+    evaluate = cfg.callbacks.evaluate
+    loaded = None if evaluate is None else classifier.choose(evaluate.classifier, cfg.data.name)
     if loaded is None:
         raise UsageError(
-            f"nothing scores images of {cfg.data.name} while training", "choose another row with --objective"
+            f"nothing scores images of {cfg.data.name} while training",
+            "choose another row with --objective, or a classifier of `ganctl train-classifier` with "
+            "callbacks.evaluate.classifier=FILE",
         )
     return f"val/{loaded.prefix}_fd"
 

@@ -10,7 +10,7 @@ from ganctl.data.stacked import draw, stack
 from ganctl.errors import GanctlError
 from ganctl.images import to_float
 from ganctl.metrics import classifier
-from ganctl.metrics.classifier import Classifier
+from ganctl.metrics.classifier_net import Classifier
 
 BUNDLED = sorted(
     p.stem.removeprefix("classifier_") for p in classifier.ASSETS.glob("classifier_*.safetensors")

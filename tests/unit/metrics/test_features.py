@@ -8,7 +8,8 @@ import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ganctl.errors import GanctlError, UsageError
-from ganctl.metrics.classifier import Classifier, LoadedClassifier
+from ganctl.metrics.classifier import LoadedClassifier
+from ganctl.metrics.classifier_net import Classifier
 from ganctl.metrics.features import ClassifierExtractor, InceptionExtractor
 from ganctl.metrics.inception_weights import InceptionWeights
 
