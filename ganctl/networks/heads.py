@@ -84,7 +84,9 @@ class DataToDataHead(nn.Module):
 
     TEMPERATURE = 0.5  # τ, of the paper's CIFAR-10
     POSITIVE_MARGIN = 0.98  # m_p: closer to its proxy an image is not pulled
-    NEGATIVE_MARGIN = 0.02  # m_n = 1 − m_p, as the authors' program has it: further apart images are not pushed
+    NEGATIVE_MARGIN = (
+        0.02  # m_n = 1 − m_p, as the authors' program has it: further apart images are not pushed
+    )
 
     def __init__(self, features: int, num_classes: int) -> None:
         super().__init__()
@@ -118,7 +120,9 @@ class DataToDataHead(nn.Module):
 
 def _require_classes(name: str, num_classes: int) -> None:
     if not num_classes:
-        raise ValueError(f"head={name} tells classes apart, and this data has none: head=projection does without")
+        raise ValueError(
+            f"head={name} tells classes apart, and this data has none: head=projection does without"
+        )
 
 
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {
