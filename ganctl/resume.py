@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from ganctl import checkpoint, config, config_tree, runs
+from ganctl import checkpoint, config, config_tree, networks, runs
 from ganctl.config_schema import differences
 from ganctl.errors import UsageError
 from ganctl.gan import GAN
@@ -192,7 +192,8 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
     Raises:
         UsageError: a difference that would make it another run.
     """
-    differing = {k: v for k, v in differences(before, after).items() if not k.startswith(_FREE)}
+    found = differences(_complete(before), _complete(after))
+    differing = {k: v for k, v in found.items() if not k.startswith(_FREE)}
     # Configurations of before there was the key: whether there are labels is among the facts of the data.
     if differing.get("data.conditional", ("", ""))[0] is None:
         del differing["data.conditional"]
@@ -203,6 +204,16 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
                 f"leave it at {key}={old}, or start a new run without ckpt_path",
             )
     return differing
+
+
+def _complete(config: dict[str, Any]) -> dict[str, Any]:
+    """A run that is older than an argument of its networks says nothing of it."""
+    nets = {
+        kind: networks.with_defaults(net)
+        for kind, net in config.get("model", {}).items()
+        if kind in ("generator", "discriminator") and isinstance(net, dict)
+    }
+    return config | {"model": config["model"] | nets} if nets else config
 
 
 def load_weights(gan: GAN, state: TrainingState) -> None:

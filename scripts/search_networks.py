@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ganctl.networks import dcgan
-from ganctl.networks.conditioning import ProjectionHead
+from ganctl.networks.heads import ProjectionHead
 
 
 class Generator(dcgan.Generator):

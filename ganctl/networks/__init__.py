@@ -1,12 +1,14 @@
 """Networks by the path of their class: `{"_target_": "ganctl.networks.dcgan.Generator", "width": 64}`.
 
 A generator takes `latent_dim, num_classes, channels, resolution` and its own arguments, a discriminator the
-same without `latent_dim`; any importable class that does can stand in `_target_`.
+same without `latent_dim`; any importable class that does can stand in `_target_`. docs/networks.md says what
+else is asked of them.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -63,6 +65,21 @@ def is_ours(spec: Mapping[str, Any]) -> bool:
     """Whether `_target_` names what may be a class of one of this package's modules, by its form."""
     target = spec.get("_target_")
     return isinstance(target, str) and bool(re.fullmatch(r"ganctl\.networks\.[a-z]\w*\.[A-Z]\w*", target))
+
+
+def with_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """`spec` and the arguments that it leaves out, at their defaults: what was written before a class took an
+    argument is then the same as what is written now. Classes of other packages are not looked at.
+    """
+    module_name, _, class_name = str(spec.get("_target_", "")).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name) if is_ours(spec) else None
+    except (ImportError, AttributeError):
+        found = None
+    own = inspect.signature(found).parameters.values() if isinstance(found, type) else ()
+    defaults = {p.name: p.default for p in own if p.default is not p.empty}
+    # A configuration holds lists where Python has tuples.
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in defaults.items()} | dict(spec)
 
 
 def require_drawing(G: nn.Module, latent_dim: int, wanted: tuple[int, int, int, int]) -> None:

@@ -21,8 +21,13 @@ class ConcatLabel(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         if self.embedding is None:
             return x
-        label = y @ self.embedding.weight if y.is_floating_point() else self.embedding(y)
-        return torch.cat([x, label.to(x.dtype)], dim=1)
+        return torch.cat([x, self.vectors(y).to(x.dtype)], dim=1)
+
+    def vectors(self, y: Tensor) -> Tensor:
+        """The label vectors themselves, where there are classes: (N, embedding_dim)."""
+        assert self.embedding is not None
+        vectors: Tensor = y @ self.embedding.weight if y.is_floating_point() else self.embedding(y)
+        return vectors
 
 
 def can_mix_labels(G: nn.Module) -> bool:
@@ -30,22 +35,21 @@ def can_mix_labels(G: nn.Module) -> bool:
     return any(isinstance(module, ConcatLabel) and module.embedding is not None for module in G.modules())
 
 
-class ProjectionHead(nn.Module):
-    """Features -> logit: w·h + b + e(y)·h (Miyato & Koyama 2018, arXiv:1802.05637, eq. 5).
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose gain and bias depend on the label (de Vries et al. 2017, arXiv:1707.00683,
+    section 3.2), linear in a label vector that all layers share (Brock et al. 2019, arXiv:1809.11096, section
+    3): mixed label vectors give mixed gains. It begins as plain batch normalisation.
 
-    h (N, features), y (N,) int64 -> (N,). With `num_classes` 0 the projection is left out.
+    x (N, maps, H, W), label (N, label_dim) -> the shape of x.
     """
 
-    def __init__(self, features: int, num_classes: int) -> None:
+    def __init__(self, maps: int, label_dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(features, 1)
-        self.embedding = nn.Embedding(num_classes, features) if num_classes else None
-        if self.embedding is not None:
-            # At unit variance (PyTorch's default) the label term would drown w·h.
-            nn.init.normal_(self.embedding.weight, std=features**-0.5)
+        self.norm = nn.BatchNorm2d(maps, affine=False)
+        self.gain, self.bias = (nn.Linear(label_dim, maps, bias=False) for _ in range(2))
+        for linear in (self.gain, self.bias):
+            nn.init.zeros_(linear.weight)
 
-    def forward(self, h: Tensor, y: Tensor) -> Tensor:
-        logits = self.linear(h).squeeze(1)
-        if self.embedding is None:
-            return logits
-        return logits + (self.embedding(y).to(h.dtype) * h).sum(1)
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        gain, bias = (linear(label)[:, :, None, None] for linear in (self.gain, self.bias))
+        return self.norm(x) * (1 + gain) + bias

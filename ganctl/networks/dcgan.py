@@ -1,5 +1,5 @@
 """A small convolutional pair after DCGAN (Radford et al. 2016, arXiv:1511.06434), with a projection
-discriminator and no normalisation in D, which gradient penalties need.
+discriminator (or another of `ganctl.networks.heads`) and no normalisation in D, which gradient penalties need.
 
 0.44 M parameters in G and 0.48 M in D at 28 × 28 grey with ten classes and the default sizes.
 """
@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ganctl.networks.conditioning import ConcatLabel, ProjectionHead
+from ganctl.networks import heads
+from ganctl.networks.conditioning import ConcatLabel
 
 
 def pyramid(resolution: int) -> tuple[int, int]:
@@ -75,8 +76,9 @@ class Discriminator(nn.Module):
     """images (N, channels, resolution, resolution) in [-1, 1], y (N,) int64 -> logits (N,).
 
     Halvings by 4 × 4 convolutions, a 3 × 3 convolution on the smallest map, one linear layer of `features`,
-    projection on the label; leaky ReLU between them. The first halved maps are `width`, the others twice
-    that. With `full_size_maps` a 3 × 3 convolution to so many looks at every pixel before the first halving.
+    the head of a name in `ganctl.networks.heads.HEADS`; leaky ReLU between them. The first halved maps are
+    `width`, the others twice that. With `full_size_maps` a 3 × 3 convolution to so many looks at every pixel
+    before the first halving.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Discriminator(nn.Module):
         width: int = 32,
         features: int = 128,
         full_size_maps: int = 16,
+        head: str = "projection",
     ) -> None:
         super().__init__()
         halvings, _ = pyramid(resolution)
@@ -106,10 +109,15 @@ class Discriminator(nn.Module):
             nn.Linear(2 * width * size**2, features),
             nn.LeakyReLU(0.2),
         )
-        self.head = ProjectionHead(features, num_classes)
+        self.head = heads.build(head, features, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """images -> h (N, features), what the head reads."""
+        h: Tensor = self.layers(images)
+        return h
 
     def forward(self, images: Tensor, y: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.layers(images), y)
+        logits: Tensor = self.head(self.features(images), y)
         return logits
 
 

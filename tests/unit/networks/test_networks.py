@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ganctl import networks
 from ganctl.errors import UsageError
 from ganctl.networks import dcgan, mlp
-from ganctl.networks.conditioning import ConcatLabel, ProjectionHead
+from ganctl.networks.conditioning import ConcatLabel
+from ganctl.networks.heads import ProjectionHead
 
 FAMILIES = ["mlp", "dcgan"]
 NETS = ["generator", "discriminator"]
