@@ -1,4 +1,4 @@
-"""docs/own-pictures.md works, command for command: a folder of real pictures becomes a trained, scored generator."""
+"""docs/own-pictures.md works, command for command: a folder of real pictures becomes a scored generator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHEAPER = {
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `pictures/icons` and `pictures/photos`, of what matplotlib ships: three modes of four file
+    """A folder with `pictures/icons` and `pictures/photos`, made of what matplotlib ships: four modes, three file
     formats, two dozen sizes, and a photo that was cut off."""
     shipped = Path(matplotlib.get_data_path())
     desk = tmp_path_factory.mktemp("desk")
@@ -63,8 +63,10 @@ def test_the_page_from_a_folder_to_scores(pictures: Path, command: Callable[...,
     with np.load(pictures / "pictures.npz", allow_pickle=False) as file:
         images, labels, names = file["images"], file["labels"], file["label_names"].tolist()
     icons = len(list((pictures / "pictures" / "icons").iterdir()))
-    assert images.shape == (icons + 24, 64, 64, 3) and images.dtype == np.uint8
-    assert names == ["icons", "photos"] and np.bincount(labels).tolist() == [icons, 24]
+    assert images.shape == (icons + 24, 64, 64, 3)
+    assert images.dtype == np.uint8
+    assert names == ["icons", "photos"]
+    assert np.bincount(labels).tolist() == [icons, 24]
     photos = images[labels == 1].astype(int)
     grey = [i for i, photo in enumerate(photos) if (np.ptp(photo, axis=2) == 0).all()]
     assert grey == list(range(1, 24, 4)), "each fourth photo is grey, and no other"
