@@ -1,9 +1,10 @@
-"""`data fetch` and `data show`."""
+"""`data …`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,16 +41,22 @@ def fetch(
 
 @verb(
     "ganctl data show mnist",
-    "ganctl data show digits --n 16 --out digits.png",
+    "ganctl data show cifar10 --n 16 --out cifar.png",
+    "ganctl data show pictures/ --resolution 64",
 )
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, as in data=NAME.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A data set, or a folder or zip of pictures, or an .npz.")
+    ],
     n: Annotated[
         int,
         typer.Option(
             "--n", help="Images of each class in the picture; its square without classes.", min=1, max=100
         ),
     ] = 8,
+    resolution: Annotated[
+        int | None, typer.Option(help="What the pictures of a folder become, 64 by default.", min=1)
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="The picture; by default NAME.png, here.")
     ] = None,
@@ -61,9 +68,75 @@ def show(
     from ganctl import atomic, data, images
     from ganctl.data import contents
 
-    source = data.Source(name)
+    source = data.Source.of_text(name)
+    if source.name == "folder":
+        source = replace(source, resolution=resolution or 64)
+    elif resolution is not None:
+        raise UsageError(f"{name} has a size of its own", "leave out --resolution")
     target = out or Path(f"{images.file_name(Path(name).resolve().stem)}.png")
     atomic.require_writable(target)
     found = contents.look(source, n)
     images.save_png(found.picture, target)
     result(f"{found.text()}\n\npicture: {target}", {**found.to_dict(), "path": str(target)})
+
+
+@verb(
+    "ganctl data prepare pictures --resolution 64",
+    "ganctl data prepare pictures.zip --resolution 32 --channels 1 --crop none --out grey.npz",
+)
+def prepare(
+    src: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC",
+            help="A folder of pictures, or a .zip of one: a sub-folder for each class, or a labels.csv, or "
+            "neither.",
+        ),
+    ],
+    resolution: Annotated[int, typer.Option(metavar="PIXELS", help="Height and width of the images.")] = 64,
+    crop: Annotated[
+        str,
+        typer.Option(
+            metavar="center|none",
+            help="The largest square in the middle of a picture, or all of it, squeezed into one.",
+        ),
+    ] = "center",
+    channels: Annotated[int, typer.Option(metavar="1|3", help="Grey, or RGB.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.npz", help="By default SRC_PIXELS.npz, in this folder.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that decode; one for each core by default.", min=1)
+    ] = None,
+) -> None:
+    """Make one file of your own pictures, all of one size; interrupted, the same command goes on."""
+    from ganctl.data.decode import Recipe
+    from ganctl.data.prepare import list_of_unreadable, prepare
+
+    # typed words, which the recipe checks
+    settings: dict[str, Any] = {"resolution": resolution, "crop": crop, "channels": channels}
+    recipe = Recipe(**settings)
+    place = out or Path(f"{src.resolve().name.removesuffix('.zip')}_{resolution}.npz")
+    if place.suffix != ".npz":
+        raise UsageError(f"{place} is no .npz", "give --out a name that ends with .npz")
+    made = prepare(src, place, recipe, workers=workers, force=force)
+    left_out = len(made.unreadable)
+    lines = [
+        str(made.path),
+        f"{made.num_images - made.num_test} images to train on, {made.num_test} to test with: "
+        f"{resolution} × {resolution}, {'RGB' if channels == 3 else 'grey'}",
+        "no labels"
+        if not made.label_names
+        else "  ".join(f"{name} {n}" for name, n in zip(made.label_names, made.class_counts, strict=True)),
+        *([f"left out: {left_out}, listed in {list_of_unreadable(made.path)}"] if left_out else []),
+    ]
+    data = {
+        "path": str(made.path),
+        "num_images": made.num_images,
+        "num_test": made.num_test,
+        "classes": dict(zip(made.label_names, made.class_counts, strict=True)),
+        "unreadable": [{"name": name, "reason": reason} for name, reason in made.unreadable],
+        "sha256": made.digest,
+    }
+    result("\n".join(lines), data)
