@@ -117,10 +117,12 @@ def test_pictures_of_ones_own_are_shown_by_their_place(
     found = json.loads(squares.stdout)
     assert (found["channels"], found["resolution"], found["per_class"]) == (1, 8, {})
     assert sum(found["images"].values()) == 30
-    assert Image.open("plain.png").size == ((2 * 10 + 2) * 8,) * 2
+    with Image.open("plain.png") as picture:
+        assert picture.size == ((2 * 10 + 2) * 8,) * 2
     found = json.loads(rows.stdout)
     assert (found["channels"], found["resolution"], found["label_names"]) == (3, 16, ["a", "b"])
     assert {name: sum(counts.values()) for name, counts in found["per_class"].items()} == {"a": 10, "b": 20}
-    assert Image.open("own.png").height == (2 * 18 + 2) * 4
+    with Image.open("own.png") as picture:
+        assert picture.height == (2 * 18 + 2) * 4
     assert sized.exit_code == 2
     assert "leave out --resolution" in sized.stderr
