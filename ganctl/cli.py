@@ -108,12 +108,12 @@ VERBS: dict[str, Verb | Group] = {
         "Write one HTML file about a run, or several side by side: curves, samples, scores, configuration.",
     ),
     "data": Group(
-        "Get the data sets, look at them, make one of your own pictures.",
-        ("ganctl data fetch mnist", "ganctl data prepare pictures --resolution 64", "ganctl data show mnist"),
+        "Get the data sets, look at them; make one of your own pictures.",
+        ("ganctl data fetch mnist", "ganctl data show mnist", "ganctl data prepare pictures --resolution 64"),
         {
             "fetch": Verb("data:fetch", "Get a data set or the Inception weights, checksums verified."),
-            "prepare": Verb("data:prepare", "Make one file of your own pictures, all of one size."),
             "show": Verb("data:show", "Count the images of each class, and draw some."),
+            "prepare": Verb("data:prepare", "Make one file of your own pictures, all of one size."),
         },
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,47 @@ def fetch(
 
         path = data.fetch(name, force)
     result(str(path), {"name": name, "path": str(path)})
+
+
+@verb(
+    "ganctl data show mnist",
+    "ganctl data show cifar10 --n 16 --out cifar.png",
+    "ganctl data show pictures/ --resolution 64",
+)
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A data set, or a folder or zip of pictures, or an .npz.")
+    ],
+    n: Annotated[
+        int,
+        typer.Option(
+            "--n", help="Images of each class in the picture; its square without classes.", min=1, max=100
+        ),
+    ] = 8,
+    resolution: Annotated[
+        int | None, typer.Option(help="What the pictures of a folder become, 64 by default.", min=1)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="The picture; by default NAME.png, here.")
+    ] = None,
+) -> None:
+    """Count the images of each class, and draw some; a set that is not here is fetched, as training would."""
+    if out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"{out} is no PNG", "give --out FILE.png")
+
+    from ganctl import atomic, data, images
+    from ganctl.data import contents
+
+    source = data.Source.of_text(name)
+    if source.name == "folder":
+        source = replace(source, resolution=resolution or 64)
+    elif resolution is not None:
+        raise UsageError(f"{name} has a size of its own", "leave out --resolution")
+    target = out or Path(f"{images.file_name(Path(name).resolve().stem)}.png")
+    atomic.require_writable(target)
+    found = contents.look(source, n)
+    images.save_png(found.picture, target)
+    result(f"{found.text()}\n\npicture: {target}", {**found.to_dict(), "path": str(target)})
 
 
 @verb(
@@ -98,34 +140,3 @@ def prepare(
         "sha256": made.digest,
     }
     result("\n".join(lines), data)
-
-
-@verb(
-    "ganctl data show mnist",
-    "ganctl data show digits --n 16 --out digits.png",
-)
-def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, as in data=NAME.")],
-    n: Annotated[
-        int,
-        typer.Option(
-            "--n", help="Images of each class in the picture; its square without classes.", min=1, max=100
-        ),
-    ] = 8,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="The picture; by default NAME.png, here.")
-    ] = None,
-) -> None:
-    """Count the images of each class, and draw some; a set that is not here is fetched, as training would."""
-    if out is not None and out.suffix.lower() != ".png":
-        raise UsageError(f"{out} is no PNG", "give --out FILE.png")
-
-    from ganctl import atomic, data, images
-    from ganctl.data import contents
-
-    source = data.Source(name)
-    target = out or Path(f"{images.file_name(Path(name).resolve().stem)}.png")
-    atomic.require_writable(target)
-    found = contents.look(source, n)
-    images.save_png(found.picture, target)
-    result(f"{found.text()}\n\npicture: {target}", {**found.to_dict(), "path": str(target)})

@@ -98,3 +98,31 @@ def test_the_command_writes_the_picture_and_says_the_same_as_json(tmp_path: Path
     assert (tmp_path / "x/y.png").read_bytes() == (tmp_path / "digits.png").read_bytes()
     assert (refused.exit_code, unknown.exit_code) == (2, 2)
     assert "did you mean digits" in unknown.stderr
+
+
+def test_pictures_of_ones_own_are_shown_by_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grey = np.arange(30, dtype=np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2)
+    np.savez("plain.npz", images=grey)
+    for i in range(30):
+        place = Path("own") / ("a", "b", "b")[i % 3] / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9 + i, 12), (200, 0, 0)).save(place)
+    squares = CliRunner().invoke(cli.app, ["data", "show", "plain.npz", "--n", "2", "--json"])
+    rows = CliRunner().invoke(cli.app, ["data", "show", "own", "--resolution", "16", "--json"])
+    sized = CliRunner().invoke(cli.app, ["data", "show", "plain.npz", "--resolution", "16"])
+    assert squares.exit_code == rows.exit_code == 0, squares.output + rows.output
+    found = json.loads(squares.stdout)
+    assert (found["channels"], found["resolution"], found["per_class"]) == (1, 8, {})
+    assert sum(found["images"].values()) == 30
+    with Image.open("plain.png") as picture:
+        assert picture.size == ((2 * 10 + 2) * 8,) * 2
+    found = json.loads(rows.stdout)
+    assert (found["channels"], found["resolution"], found["label_names"]) == (3, 16, ["a", "b"])
+    assert {name: sum(counts.values()) for name, counts in found["per_class"].items()} == {"a": 10, "b": 20}
+    with Image.open("own.png") as picture:
+        assert picture.height == (2 * 18 + 2) * 4
+    assert sized.exit_code == 2
+    assert "leave out --resolution" in sized.stderr
