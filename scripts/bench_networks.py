@@ -4,14 +4,14 @@
     python scripts/bench_networks.py --sizes 64x3 --out x.json resnet "resnet model.generator.norm=cbn"
 
 Every row is a network, with further overrides of `ganctl train` behind its name, at a size, side x channels,
-with ten labels. Training and sampling are measured in processes of their own, on random images:
+with ten labels, measured in a process of its own, on random images:
 
 - parameters of G and D;
 - training: images/s of whole steps as `ganctl train` does them (`ganctl.probe`: Lightning, the relativistic
   loss with R1 and R2, Adam, the averaged generator), in the precision that `trainer.precision=auto` means
   here, the median of the steps of `--seconds` after those of the warm-up; no logging, grids and scores;
 - sampling: images/s of `ganctl sample` until the pixels are there, in float32;
-- memory: the most that the training process had, Python and PyTorch with it.
+- memory: the most that the process had until the training was over, Python and PyTorch with it.
 
 Seconds are those that the process had a core for (`time.process_time`), so that what else the machine does
 is not counted as work of the network; caches are shared all the same. `--wall` takes the clock on the wall,
@@ -44,25 +44,26 @@ LABELS = tuple("0123456789")
 COLUMNS = ("network", "images", "G", "D", "training, images/s", "sampling, images/s", "memory, MB")
 
 
-def measure(part: str, words: str, size: str, seconds: float, clock: Clock) -> Row:
-    """One part of one row, in this process: `train` or `sample`."""
+def measure(words: str, size: str, seconds: float, clock: Clock) -> Row:
+    """One row, in this process."""
     name, *overrides = words.split()
     resolution, channels = map(int, size.split("x"))
     chosen = [f"model={name}", "loss=relativistic", "trainer=cpu", "logger=none", *overrides]
     cfg = build.resolve_precision(config.compose(chosen))
     facts = DatasetFacts("random", LABELS, channels, resolution, (1,) * len(LABELS))
+    probe.TIMED_S = seconds
     with build.quiet_lightning():
         gan = build.build_gan(cfg, facts, 10**6)
-        if part == "sample":
-            return {"sample_images_per_s": sampling_speed(gan.G_ema, cfg.model.latent_dim, seconds, clock)}
-        probe.TIMED_S = seconds
         measured = probe.measure(cfg, gan, facts, cfg.data.batch_size, clock)
     return {
+        "network": words,
+        "size": size,
         "parameters": {"G": parameters(gan.G), "D": parameters(gan.D)},
         "batch_size": cfg.data.batch_size,
         "precision": cfg.trainer.precision,
         "steps": measured.steps,
         "train_images_per_s": cfg.data.batch_size / measured.seconds_per_step,
+        "sample_images_per_s": sampling_speed(gan.G_ema, cfg.model.latent_dim, seconds, clock),
         "peak_bytes": measured.peak_bytes,
     }
 
@@ -91,8 +92,7 @@ def table(rows: Sequence[Row]) -> str:
             f"`{row['network']}`",
             f"{resolution} × {resolution} × {channels}",
             *(f"{row['parameters'][net]:,}" for net in "GD"),
-            f"{row['train_images_per_s']:.3g}",
-            f"{row['sample_images_per_s']:.3g}",
+            *(f"{float(f'{row[key]:.3g}'):,g}" for key in ("train_images_per_s", "sample_images_per_s")),
             f"{row['peak_bytes'] / 1e6:.0f}",
         )
         lines.append("| " + " | ".join(cells) + " |")
@@ -103,33 +103,31 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--sizes", default=",".join(SIZES))
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of training, and of sampling")
     parser.add_argument("--wall", action="store_true")
     parser.add_argument("--out", type=Path, help="JSON")
-    parser.add_argument("--part", choices=("train", "sample"), help=argparse.SUPPRESS)  # of a child
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # of a child: one row
     given = parser.parse_args(words)
-    if given.part:
+    if given.here:
         clock = time.perf_counter if given.wall else time.process_time
-        print(json.dumps(measure(given.part, given.networks[0], given.sizes, given.seconds, clock)))
+        print(json.dumps(measure(given.networks[0], given.sizes, given.seconds, clock)))
         return
     load, rows = os.getloadavg()[0], []
+    own = ["--here", "--seconds", str(given.seconds), *(["--wall"] if given.wall else [])]
     for size in given.sizes.split(","):
         for network in given.networks:
-            row: Row = {"network": network, "size": size}
-            for part in ("train", "sample"):
-                own = [network, "--sizes", size, "--seconds", str(given.seconds), "--part", part]
-                own += ["--wall"] if given.wall else []
-                with tempfile.TemporaryDirectory() as folder:
-                    said = child([str(Path(__file__).resolve()), *own], 1, Path(folder))
-                row |= json.loads(said.splitlines()[-1])
-            rows.append(row)
-            print(f"  {network} {size}: {row['train_images_per_s']:.3g} images/s", file=sys.stderr)
+            with tempfile.TemporaryDirectory() as folder:
+                script = str(Path(__file__).resolve())
+                said = child([script, network, "--sizes", size, *own], 1, Path(folder))
+            rows.append(json.loads(said.splitlines()[-1]))
+            print(f"  {network} {size}: {rows[-1]['train_images_per_s']:.3g} images/s", file=sys.stderr)
     print(table(rows))
     if given.out:
         machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": load}
         about = {
             "machine": machine,
             "threads": 1,
+            "seconds_of": "wall" if given.wall else "process",
             "torch": version("torch"),
             "python": platform.python_version(),
         }

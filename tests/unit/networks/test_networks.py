@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from ganctl import networks
+from ganctl import config, networks
 from ganctl.errors import UsageError
 from ganctl.networks import dcgan, mlp, resnet
 from ganctl.networks.conditioning import ConcatLabel
@@ -308,6 +308,19 @@ def test_concat_label_without_classes_passes_its_input() -> None:
     assert parameters(label) == 0
 
 
+@pytest.mark.parametrize(("resolution", "channels"), [(28, 1), (32, 3), (64, 3)])
+@pytest.mark.parametrize("option", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_every_shipped_model_composes_and_builds(option: str, resolution: int, channels: int) -> None:
+    model = config.compose([f"model={option}"]).model
+    facts = {"num_classes": 10, "channels": channels, "resolution": resolution}
+    with torch.device("meta"):
+        G = networks.build(model.generator, trust_code=False, latent_dim=model.latent_dim, **facts)
+        D = networks.build(model.discriminator, trust_code=False, **facts)
+        networks.require_drawing(G, model.latent_dim, (5, channels, resolution, resolution))
+        images = torch.empty(5, channels, resolution, resolution)
+        assert D(images, torch.zeros(5, dtype=torch.int64)).shape == (5,)
+
+
 # -- build -------------------------------------------------------------------------------------------------
 
 GENERATOR = "ganctl.networks.dcgan.Generator"
@@ -469,3 +482,22 @@ def test_foreign_code_runs_only_when_trusted(
 def test_only_networks_of_ganctl_are_trusted(target: str) -> None:
     with pytest.raises(UsageError, match="run code from elsewhere"):
         networks.build({"_target_": target}, trust_code=False, in_features=1, out_features=1)
+
+
+def test_what_a_specification_leaves_out_is_as_its_class_has_it() -> None:
+    spec = {"_target_": "ganctl.networks.dcgan.Discriminator", "width": 4}
+    assert networks.with_defaults(spec) == {
+        **spec,
+        "features": 128,
+        "full_size_maps": 16,
+        "head": "projection",
+    }
+    # as a configuration would have it
+    assert networks.with_defaults({"_target_": "ganctl.networks.mlp.Generator"})["widths"] == [
+        128,
+        256,
+        512,
+        1024,
+    ]
+    for target in ("os.system", "ganctl.networks.nowhere.Net", "ganctl.networks.dcgan.Generatr", None):
+        assert networks.with_defaults({"_target_": target, "a": 1}) == {"_target_": target, "a": 1}
