@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 
 class SelfAttention(nn.Module):
-    """x + γ · v(Σ_j β_j h(x_j)), β the softmax over places j of f(x_i)·g(x_j), γ zero at first (SAGAN, Zhang et
-    al. 2019, arXiv:1805.08318, section 3): f, g, h, v are 1 × 1 convolutions, to an eighth and half of the maps.
+    """x + γ · v(Σ_j β_j h(x_j)), β the softmax over places j of f(x_i)·g(x_j), γ zero at first (SAGAN,
+    Zhang et al. 2019, arXiv:1805.08318, section 3). f, g, h, v are 1 × 1 convolutions, f and g to an eighth
+    of the maps, h to half of them.
 
     x (N, maps, H, W) -> the same shape. N · (H · W)² weights in between.
     """

@@ -1,5 +1,5 @@
 """A small convolutional pair after DCGAN (Radford et al. 2016, arXiv:1511.06434), with a projection
-discriminator (or another of `ganctl.networks.heads`) and no normalisation in D, which gradient penalties need.
+discriminator (or another head) and no normalisation in D, which gradient penalties need.
 
 0.44 M parameters in G and 0.48 M in D at 28 × 28 grey with ten classes and the default sizes.
 """

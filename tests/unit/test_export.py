@@ -32,6 +32,10 @@ GRAPHS = ["torchscript", *SLOW]  # the formats that need no ganctl
 SMALL = {
     "mlp": {"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]},
     "dcgan": {"_target_": "ganctl.networks.dcgan.Generator", "width": 4},
+    "resnet": {
+        "_target_": "ganctl.networks.resnet.Generator",
+        **{"widths": [8, 6], "norm": "cbn", "attention": 4},
+    },
 }
 
 
@@ -41,6 +45,8 @@ def snapshot_of(network: str, labels: tuple[str, ...], channels: int, resolution
     facts = DatasetFacts("x", labels, channels, resolution, (5,) * len(labels))
     shape = {"latent_dim": 6, "num_classes": len(labels), "channels": channels, "resolution": resolution}
     G = networks.build(SMALL[network], trust_code=False, **shape)
+    for p in (p for p in G.parameters() if not p.any()):  # of `resnet`, parts that would not show
+        nn.init.normal_(p, std=0.3)
     for _ in range(20):
         G(torch.randn(32, 6), torch.randint(max(len(labels), 1), (32,)))
     places = {"run": {"dir": "/home/me/SECRET"}, "logger": {"entity": "SECRET"}, "ckpt_path": "SECRET"}
@@ -72,6 +78,7 @@ def draw_without_ganctl(name: str, path: Path, z: Tensor, y: Tensor | None) -> T
         ("mlp", (), 3, 5),
         ("dcgan", ("a", "b"), 3, 9),
         ("dcgan", (), 1, 28),
+        ("resnet", ("a", "b"), 3, 8),
     ],
 )
 def test_what_is_exported_draws_what_sample_draws(

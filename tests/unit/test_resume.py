@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
@@ -346,6 +347,16 @@ def test_what_would_make_it_another_run_is_refused(change: str, tmp_path: Path) 
     with pytest.raises(UsageError, match=change.split("=")[0]):
         go_on(folder, change)
     assert ((folder / "config.yaml").read_text(), rows_of(folder)) == before
+
+
+def test_a_run_older_than_an_argument_of_its_networks_goes_on() -> None:
+    now = config.compose(["model=dcgan"]).model_dump()
+    before = copy.deepcopy(now)
+    assert before["model"]["discriminator"].pop("head") == "projection"
+    assert resume.changes(before, now) == {}
+    now["model"]["discriminator"]["head"] = "acgan"
+    with pytest.raises(UsageError, match="began with 'projection'"):
+        resume.changes(before, now)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from ganctl import networks
+from ganctl import config, networks
 from ganctl.errors import UsageError
-from ganctl.networks import dcgan, mlp
+from ganctl.networks import dcgan, mlp, resnet
 from ganctl.networks.conditioning import ConcatLabel
 from ganctl.networks.heads import ProjectionHead
 
-FAMILIES = ["mlp", "dcgan"]
+FAMILIES = ["mlp", "dcgan", "resnet"]
 NETS = ["generator", "discriminator"]
 SIZE = {"num_classes": 10, "channels": 1, "resolution": 8}
 CONF = Path(__file__).parents[3] / "conf" / "model"
@@ -42,11 +42,30 @@ SHAPES = [
 ]
 
 
+def pairs(shapes: list[tuple[int, int, int]]) -> pytest.MarkDecorator:
+    """Families by shapes; `resnet` does not take every size."""
+    cases = [(f, s) for f in FAMILIES for s in shapes if f != "resnet" or s[1] in resnet.SUPPORTED]
+    return pytest.mark.parametrize(("family", "shape"), cases)
+
+
 def pair(family: str, channels: int, resolution: int, num_classes: int) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     size = {"num_classes": num_classes, "channels": channels, "resolution": resolution}
     if family == "mlp":
         return mlp.Generator(LATENT_DIM, **size, widths=(16, 24)), mlp.Discriminator(**size, width=24)
+    if family == "resnet":
+        widths = (8,) * len(resnet.pyramid(resolution))
+        # Norms in G where there are labels, and attention at the smallest map.
+        own = {"norm": "cbn" if num_classes else "none", "attention": resnet.pyramid(resolution)[0]}
+        pair = (
+            resnet.Generator(LATENT_DIM, **size, widths=widths, **own),
+            resnet.Discriminator(**size, widths=widths, features=16, attention=own["attention"]),
+        )
+        for p in (p for net in pair for p in net.parameters() if not p.any()):
+            nn.init.normal_(p, std=0.1)  # what is zero at first would hide what is behind it
+        with torch.no_grad():
+            pair[0].to_pixels.weight *= 0.2  # away from black and white, where pixels are clamped
+        return pair
     return dcgan.Generator(LATENT_DIM, **size, width=8), dcgan.Discriminator(**size, width=8, features=16)
 
 
@@ -58,8 +77,7 @@ def inputs(channels: int, resolution: int, num_classes: int, n: int = 6) -> tupl
     return z, y, torch.rand(n, channels, resolution, resolution, generator=generator) * 2 - 1
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pairs(SHAPES)
 def test_shapes_and_ranges(family: str, shape: tuple[int, int, int]) -> None:
     channels, resolution, _ = shape
     G, D = pair(family, *shape)
@@ -68,7 +86,7 @@ def test_shapes_and_ranges(family: str, shape: tuple[int, int, int]) -> None:
         images = G.train(training)(z, y)
         assert images.shape == (6, channels, resolution, resolution)
         assert images.dtype == torch.float32
-        assert images.abs().max() <= 1
+        assert images.abs().max() <= 1 or (family == "resnet" and training)
         assert images.flatten(1).std(1).min() > 1e-4
         for judged in (images, real):
             logits = D.train(training)(judged, y)
@@ -81,8 +99,7 @@ def test_shapes_and_ranges(family: str, shape: tuple[int, int, int]) -> None:
     assert D.eval()(real[:1], y[:1]).shape == (1,)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pairs(SHAPES)
 def test_generator_reaches_every_pixel_and_discriminator_sees_enough(
     family: str, shape: tuple[int, int, int]
 ) -> None:
@@ -96,8 +113,7 @@ def test_generator_reaches_every_pixel_and_discriminator_sees_enough(
     assert float((gradient != 0).float().mean()) > 0.7
 
 
-@pytest.mark.parametrize("shape", [s for s in SHAPES if s[2] > 1])
-@pytest.mark.parametrize("family", FAMILIES)
+@pairs([s for s in SHAPES if s[2] > 1])
 def test_label_changes_the_output(family: str, shape: tuple[int, int, int]) -> None:
     G, D = pair(family, *shape)
     z, y, real = inputs(*shape)
@@ -109,8 +125,7 @@ def test_label_changes_the_output(family: str, shape: tuple[int, int, int]) -> N
     assert (logits[0] - logits[1]).abs().min() > 1e-5
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 0), (3, 9, 0)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pairs([(1, 28, 0), (3, 9, 0)])
 def test_without_classes_labels_are_ignored(family: str, shape: tuple[int, int, int]) -> None:
     G, D = pair(family, *shape)
     z, y, real = inputs(*shape)
@@ -121,8 +136,7 @@ def test_without_classes_labels_are_ignored(family: str, shape: tuple[int, int, 
     assert not any(isinstance(m, nn.Embedding) for net in (G, D) for m in net.modules())
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 10), (3, 32, 10), (1, 5, 2), (1, 29, 0)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pairs([(1, 28, 10), (3, 32, 10), (1, 5, 2), (1, 29, 0)])
 def test_logit_depends_on_its_own_image_alone(family: str, shape: tuple[int, int, int]) -> None:
     # Gradient penalties take the gradient of the sum of logits for every sample's own gradient.
     _, D = pair(family, *shape)
@@ -135,8 +149,7 @@ def test_logit_depends_on_its_own_image_alone(family: str, shape: tuple[int, int
         assert int(gradient[i].count_nonzero()) > 0
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 10), (3, 32, 10), (1, 29, 5), (1, 5, 2)])
-@pytest.mark.parametrize("family", FAMILIES)
+@pairs([(1, 28, 10), (3, 32, 10), (1, 29, 5), (1, 5, 2)])
 def test_memory_format_changes_no_value(family: str, shape: tuple[int, int, int]) -> None:
     G, D = pair(family, *shape)
     z, y, real = inputs(*shape)
@@ -200,12 +213,12 @@ def test_full_size_maps_can_be_left_out() -> None:
     assert parameters(with_maps) - parameters(without) == 9 * 16 + 16 + 15 * 32 * 16
 
 
-@pytest.mark.parametrize("module", [mlp, dcgan])
+@pytest.mark.parametrize("module", [mlp, dcgan, resnet])
 def test_parameters_are_what_the_module_says(module: ModuleType) -> None:
     # "1.5 M parameters in G and 0.9 M in D at 28 × 28 grey", right to the last digit
     stated = re.findall(r"([\d.]+) M\b", module.__doc__ or "")
     assert len(stated) == 2
-    latent_dim = {mlp: 100, dcgan: 64}[module]
+    latent_dim = {mlp: 100, dcgan: 64, resnet: 64}[module]
     nets = module.Generator(latent_dim, 10, 1, 28), module.Discriminator(10, 1, 28)
     for net, number in zip(nets, stated, strict=True):
         assert f"{parameters(net) / 1e6:.{len(number.partition('.')[2])}f}" == number
@@ -293,6 +306,19 @@ def test_concat_label_without_classes_passes_its_input() -> None:
     assert label.out_features == 2
     assert label(x, torch.tensor([9])) is x
     assert parameters(label) == 0
+
+
+@pytest.mark.parametrize(("resolution", "channels"), [(28, 1), (32, 3), (64, 3)])
+@pytest.mark.parametrize("option", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_every_shipped_model_composes_and_builds(option: str, resolution: int, channels: int) -> None:
+    model = config.compose([f"model={option}"]).model
+    facts = {"num_classes": 10, "channels": channels, "resolution": resolution}
+    with torch.device("meta"):
+        G = networks.build(model.generator, trust_code=False, latent_dim=model.latent_dim, **facts)
+        D = networks.build(model.discriminator, trust_code=False, **facts)
+        networks.require_drawing(G, model.latent_dim, (5, channels, resolution, resolution))
+        images = torch.empty(5, channels, resolution, resolution)
+        assert D(images, torch.zeros(5, dtype=torch.int64)).shape == (5,)
 
 
 # -- build -------------------------------------------------------------------------------------------------
@@ -456,3 +482,22 @@ def test_foreign_code_runs_only_when_trusted(
 def test_only_networks_of_ganctl_are_trusted(target: str) -> None:
     with pytest.raises(UsageError, match="run code from elsewhere"):
         networks.build({"_target_": target}, trust_code=False, in_features=1, out_features=1)
+
+
+def test_what_a_specification_leaves_out_is_as_its_class_has_it() -> None:
+    spec = {"_target_": "ganctl.networks.dcgan.Discriminator", "width": 4}
+    assert networks.with_defaults(spec) == {
+        **spec,
+        "features": 128,
+        "full_size_maps": 16,
+        "head": "projection",
+    }
+    # as a configuration would have it
+    assert networks.with_defaults({"_target_": "ganctl.networks.mlp.Generator"})["widths"] == [
+        128,
+        256,
+        512,
+        1024,
+    ]
+    for target in ("os.system", "ganctl.networks.nowhere.Net", "ganctl.networks.dcgan.Generatr", None):
+        assert networks.with_defaults({"_target_": target, "a": 1}) == {"_target_": target, "a": 1}
