@@ -41,6 +41,8 @@ NOT_HERE = {
     ("pull",): "wants a network; tests/unit/test_hub.py has a server of its own",
     ("--install-completion",): "writes into the home folder; tests/unit/test_completion.py has another",
 }
+# So are the commands of these pages.
+COMMANDS_ELSEWHERE = {"own-pictures.md": "tests/e2e/test_pictures_page.py"}
 # The snippets of these pages are run, with what they need, in another test.
 SNIPPETS_ELSEWHERE = {"export.md": "tests/unit/test_export.py"}
 
@@ -165,7 +167,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory, run: Callable[..., tuple[int,
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in COMMANDS_ELSEWHERE], ids=lambda page: page.name
+)
 def test_every_command_works(
     page: Path, desk: Path, run: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:

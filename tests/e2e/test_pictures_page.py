@@ -28,8 +28,8 @@ CHEAPER = {
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `pictures/icons` and `pictures/photos`, made of what matplotlib ships: four modes, three file
-    formats, two dozen sizes, and a photo that was cut off."""
+    """`pictures/icons` and `pictures/photos`, made of what matplotlib ships: four modes, three file formats,
+    two dozen sizes, and a photo that was cut off."""
     shipped = Path(matplotlib.get_data_path())
     desk = tmp_path_factory.mktemp("desk")
     for name in ("icons", "photos"):
