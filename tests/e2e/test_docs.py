@@ -41,9 +41,8 @@ NOT_HERE = {
     ("pull",): "wants a network; tests/unit/test_hub.py has a server of its own",
     ("--install-completion",): "writes into the home folder; tests/unit/test_completion.py has another",
 }
-# So are the commands of these pages.
+# The commands and the snippets of these pages are run, with what they need, in another test.
 COMMANDS_ELSEWHERE = {"own-pictures.md": "tests/e2e/test_pictures_page.py"}
-# The snippets of these pages are run, with what they need, in another test.
 SNIPPETS_ELSEWHERE = {"export.md": "tests/unit/test_export.py"}
 
 TRAIN = ["data=digits", "data.batch_size=32", "callbacks.evaluate.num_gen=64", "trainer.max_steps=3"]
