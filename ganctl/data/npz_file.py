@@ -33,7 +33,7 @@ ARRAYS = ("images", "labels", "split")  # in the order of the digest
 MAX_CLASSES = 10_000
 MAX_NAME = 200  # characters
 MAX_ABOUT = 1 << 16  # characters
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # no checkpoint takes a name with one
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # no checkpoint takes a name with one
 _WRITE = "write it with ganctl data prepare, or with numpy.savez"
 
 
