@@ -450,6 +450,13 @@ def test_a_strangers_checkpoint_says_neither_where_to_write_nor_whom_to_tell(
     assert [row["step"] for row in rows_of(result.run.path) if "train/d_loss" in row] == [3]
 
 
+def test_a_strangers_checkpoint_does_not_say_which_classifier_to_read() -> None:
+    theirs = config.compose(["callbacks.evaluate.classifier=/home/them/x.safetensors"]).model_dump()
+    sent: Any = SimpleNamespace(snapshot=SimpleNamespace(config=theirs))
+    evaluate = resume._config(None, sent)["callbacks"]["evaluate"]
+    assert evaluate == theirs["callbacks"]["evaluate"] | {"classifier": None}
+
+
 @pytest.mark.slow
 def test_networks_larger_than_the_weights_are_refused_without_memory(tmp_path: Path) -> None:
     folder = tmp_path / "run"
