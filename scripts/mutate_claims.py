@@ -52,6 +52,15 @@ ARGUMENTS: list[dict[str, Any]] = [
     *({"width": v} for v in VAST),
     *({"tanh_gain": v} for v in ("a", None, [1, 2], {}, 2**70)),
     *({"_target_": "ganctl.networks.mlp.Generator", "widths": v} for v in [*VAST, [16] * 10**5]),
+    *(
+        {"_target_": "ganctl.networks.resnet.Generator", key: v}
+        for key, values in (
+            ("widths", [*VAST, [16] * 10**5, [8, 8]]),
+            ("attention", VAST),
+            ("norm", ["cbn", 5]),
+        )
+        for v in values
+    ),
     *({"latent_dim": v} for v in (1, 10**9)),
     *({"unknown": 1}, {"num_classes": 3}, {"self": 1}, {"x": [[[[1]]]] * 400}),
 ]
