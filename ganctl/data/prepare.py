@@ -85,7 +85,6 @@ def prepare(
             pictures can be read; a disk that is too small, or cannot be written.
     """
     atomic.require_absent(out, force)
-    atomic.require_writable(out)
     with open_tree(src) as tree, contextlib.ExitStack() as stack:
         listing = pictures.find(tree)
         for notice in listing.notices:

@@ -219,6 +219,19 @@ def test_a_disk_without_room_is_known_before_anything_is_decoded(
     prepare(src, tmp_path / "out.npz", RECIPE)
 
 
+def test_where_nothing_can_be_written_nothing_is_decoded(
+    src: Path, tmp_path: Path, decoded: SimpleNamespace
+) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="cannot write"):
+        prepare(src, tmp_path / "file" / "out.npz", RECIPE)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no pictures"):
+        prepare(tmp_path / "empty", tmp_path / "new" / "out.npz", RECIPE)
+    assert names(tmp_path) == ["empty", "file", "src"]
+    assert decoded.count == 0
+
+
 def spoil(src: Path, which: str) -> None:
     for file in src.rglob(which):
         file.write_bytes(b"nothing")
