@@ -4,8 +4,9 @@
     python scripts/fuzz_files.py --cases 100 --seed 1
 
 The good files are written by the tool's own writers. Generators are read, rebuilt and asked for four images;
-image files are opened and decoded whole. Each variant must be refused with a `UsageError` of one line, or
-mean exactly what the original means (a bit that nothing depends on). Everything else is a violation:
+image files are opened and decoded whole, pictures as `ganctl data prepare` does. Each variant must be
+refused with a `UsageError` of one line, or mean exactly what the original means (a bit that nothing depends
+on). Everything else is a violation:
 
 - `ran`: a payload left its mark, or the reader started a process, opened a socket, wrote a file, or
   imported a stranger's module (an audit hook sees it);
@@ -39,8 +40,12 @@ from mutate import CANARY, Good, Mutation, good_files
 from mutate_ckpt import CKPT
 from mutate_claims import SAFETENSORS
 from mutate_images import NPZ, PNG, SHEET
+from mutate_pictures import JPEG, ZIP
 
 from ganctl import checkpoint, inputs, pngs
+from ganctl.data import pictures
+from ganctl.data.decode import Recipe, decode
+from ganctl.data.tree import UnreadableError, open_tree
 from ganctl.errors import UsageError
 from ganctl.generator import Generator
 from ganctl.replay import Replay
@@ -49,9 +54,10 @@ MAX_MEGABYTES = 200.0
 MAX_SECONDS = 10.0
 ADDRESS_SPACE = 4 << 30  # on top of what the process has before
 MUTATIONS: dict[str, dict[str, Mutation]] = {"ckpt": CKPT, "safetensors": SAFETENSORS, "npz": NPZ, "png": PNG}
-MUTATIONS["sheet"] = SHEET
+MUTATIONS |= {"sheet": SHEET, "jpeg": JPEG, "zip": ZIP}
 # Of the cases of each form: most of them where most can go wrong.
-SHARES = {"ckpt": 0.5, "safetensors": 0.25, "npz": 0.125, "png": 0.0625, "sheet": 0.0625}
+SHARES = {"ckpt": 0.5, "safetensors": 0.125, "npz": 0.125, "png": 0.0625, "sheet": 0.0625}
+SHARES |= {"jpeg": 0.0625, "zip": 0.0625}
 WATCHED = (
     "os.system",
     "os.exec",
@@ -118,15 +124,43 @@ def read_sheet(path: Path) -> Any:
     return again.picture.size, again.picture.tobytes()
 
 
+def read_photograph(path: Path) -> Any:
+    """What `ganctl data prepare` makes of one file; a JPEG has no checksums, so its pixels may be any."""
+    try:
+        pixels = decode(path.read_bytes(), Recipe(8))
+    except UnreadableError as error:
+        raise UsageError(" ".join(str(error).split()), "leave it out") from error
+    return pixels.shape, str(pixels.dtype)
+
+
+def read_zip(path: Path) -> Any:
+    """All that a zip of pictures means to `ganctl data prepare`."""
+    with open_tree(path) as tree:
+        found = pictures.find(tree)
+        try:
+            pixels = [decode(tree.read(name), Recipe(8)).tobytes() for name in found.pictures]
+        except UnreadableError as error:
+            raise UsageError(" ".join(str(error).split()), "leave it out") from error
+    return found.pictures, found.labels, found.label_names, pixels
+
+
 def written(form: str, data: bytes, folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     """The file and what reads it. A PNG gets a folder."""
     if form != "png":
         path = folder / f"case.{form}"
         path.write_bytes(data)
-        return path, {"npz": read_images, "sheet": read_sheet}.get(form, read_generator)
+        return path, READERS.get(form, read_generator)
     (folder / "pictures").mkdir(exist_ok=True)
     (folder / "pictures" / "3_seed000000.png").write_bytes(data)
     return folder / "pictures", read_picture
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "npz": read_images,
+    "sheet": read_sheet,
+    "jpeg": read_photograph,
+    "zip": read_zip,
+}
 
 
 def judged(path: Path, read: Callable[[Path], Any], meanings: list[Any]) -> Outcome:
@@ -197,6 +231,8 @@ def worker(seed: int, cases: list[tuple[int, str, str]], good: Good, folder: Pat
         "npz": (good.npz,),
         "png": (good.png,),
         "sheet": (good.sheet,),
+        "jpeg": (good.jpeg,),
+        "zip": (good.zip,),
     }
     meanings = {}
     for form, files in originals.items():

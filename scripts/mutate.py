@@ -31,6 +31,8 @@ class Good:
         npz: images, labels and seeds.
         png: one image.
         sheet: a grid of the second generator, with the names of the labels.
+        jpeg: a picture of noise.
+        zip: two labelled pictures, and the file of their labels.
     """
 
     ckpt: bytes
@@ -40,6 +42,8 @@ class Good:
     npz: bytes
     png: bytes
     sheet: bytes
+    jpeg: bytes
+    zip: bytes
 
 
 def good_files(folder: Path) -> Good:
@@ -81,7 +85,22 @@ def good_files(folder: Path) -> Good:
     asked, layout = Product([3, 7], range(3), 0.5), Layout(3, captions=True)
     sheet = sample.picture(snapshot, asked, layout, sample.pixels(drawer, asked))
     images.save_png(sheet, folder / "sheet.png", sample.provenance(drawer, asked, layout))
-    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png", "sheet.png")
+    noise = images.to_pil((torch.rand(3, 24, 24) * 255).to(torch.uint8))
+    noise.save(folder / "0.jpeg")
+    png = (folder / "0.png").read_bytes()
+    labelled = {"a.png": png, "b.jpg": (folder / "0.jpeg").read_bytes(), "labels.csv": b"a.png,x\nb.jpg,y\n"}
+    (folder / "0.zip").write_bytes(zipped(labelled))
+    names = (
+        "0.ckpt",
+        "1.ckpt",
+        "0.safetensors",
+        "1.safetensors",
+        "0.npz",
+        "0.png",
+        "sheet.png",
+        "0.jpeg",
+        "0.zip",
+    )
     return Good(*((folder / name).read_bytes() for name in names))
 
 
