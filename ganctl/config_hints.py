@@ -30,9 +30,10 @@ def nearest_key(key: str, known: Sequence[str]) -> str:
     if leaf in fields and not children:
         whole = ", ".join(f"{name}: …" for name in fields)
         return f"{section} is not set, so give all of it: ++{section}={{{whole}}}"
-    if section in GROUPS and leaf in fields:
+    if section in GROUPS and leaf in fields:  # of other options than the chosen one
         having = [x for x in options(section) if leaf in defaults({section: x}).get(section, {})]
-        return f"it is of {' and '.join(f'{section}={x}' for x in having)}"
+        if having:
+            return f"it is a key of {' and '.join(f'{section}={x}' for x in having)}"
     if same := [k for k in known if k.rpartition(".")[2] == leaf]:
         return f"did you mean {difflib.get_close_matches(key, same, n=1, cutoff=0)[0]}?"
     if section and (fields or section in known):

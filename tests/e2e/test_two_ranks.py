@@ -42,6 +42,12 @@ class Generator(dcgan.Generator):
             if os.environ.get("FAILING_RANK") == str(rank) and Generator.passes == 4:
                 raise MemoryError("no room for the fourth batch\\nnor for others")
         return super().forward(z, y)
+
+class Opinionated(dcgan.Discriminator):
+    # takes all that rank 0 shows it for real, and what others show it for fake
+
+    def forward(self, images, y):
+        return 0 * super().forward(images, y) + (3 if torch.distributed.get_rank() == 0 else -1)
 """
 
 
@@ -127,6 +133,21 @@ def test_two_ranks_are_one_training(
     found = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for name, tensor in found.items():
         assert torch.equal(tensor, trained_weights.setdefault(name, tensor)), name
+
+
+def test_what_adapts_follows_the_images_of_both_ranks(
+    command: Callable[..., Any], tmp_path: Path, networks: dict[str, str]
+) -> None:
+    # r_t is 1 on rank 0, -1 on rank 1, 0 on both together: above the target
+    ada = ("augment=ada", "augment.target=-0.5", "augment.speed_kimg=1", "loss.lecam_weight=1")
+    options = ("trainer=ddp_cpu", "trainer.max_steps=9", "model.discriminator._target_=counted.Opinionated")
+    done = command(*TRAIN, *ada, *options, "run.dir=run", cwd=tmp_path, env=networks)
+    assert done.returncode == 0, done.stderr
+    found = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    # twice four batches of 64 images over both; the ninth batch waits for three others
+    assert float(found["augment.p"]) == pytest.approx(8 * 64 / 1000)
+    assert found["augment.seen"].tolist() == [0, 64]
+    assert found["lecam_anchors"].tolist() == pytest.approx([1, 1])
 
 
 class Training:
