@@ -24,8 +24,15 @@ class RunConfig(Section):
 class DataConfig(Section):
     name: str
     root: str | None
+    conditional: bool | None = None  # None, of before there was the key: labels where there are any
+    stream: Literal["auto"] | bool = "auto"
+    resolution: int | None = Field(default=None, ge=1, le=4096)
+    crop: Literal["center", "none"] | None = None
+    channels: Literal[1, 3] | None = None
     batch_size: PositiveInt  # images of a step over all ranks
-    val_size: PositiveInt  # images cut from the training split for validation
+    val_size: (
+        PositiveInt | None
+    )  # images cut from the training split for validation; None: the set's own rule
     val_seed: int = Field(ge=0)
 
 

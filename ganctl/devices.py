@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganctl import ranks
@@ -58,3 +60,26 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda {torch.cuda.get_device_name(device)}"
     return f"cpu {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What of the memory that `device` computes in is free, of a machine what programs could have; None where
+    the system does not say."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:")))
+    except (OSError, ValueError, StopIteration):
+        return None
+    group = Path("/sys/fs/cgroup")  # a container's own limit; pages of files can be given up
+    with suppress(OSError, ValueError, StopIteration):
+        limit, used = (
+            int((group / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current")
+        )
+        stat = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        files = int(next(line.split()[1] for line in stat if line.startswith("inactive_file ")))
+        free = min(free, limit - used + files)
+    return max(0, free)

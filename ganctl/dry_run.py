@@ -11,6 +11,7 @@ from torch import nn
 
 from ganctl import build, config_tree, data, loggers, probe, ranks, resume, runs
 from ganctl.config_schema import Config
+from ganctl.data import module
 
 NOT_COUNTED = "loading, validation, grids, scores and checkpoints"
 
@@ -26,6 +27,7 @@ class Plan:
         world_size: processes.
         steps: of the whole training; `steps_done` of them lie behind the checkpoint that it goes on from.
         measured: None where torchrun or srun starts the processes.
+        resident: images that would lie in memory; the others are read when they are due.
     """
 
     config: Config
@@ -36,6 +38,7 @@ class Plan:
     steps: int
     steps_done: int
     measured: probe.Measured | None
+    resident: int
 
     @property
     def seconds(self) -> float | None:
@@ -53,7 +56,8 @@ class Plan:
             "gradients": weights,
             "adam": 2 * weights,
             "ema": 4 * self.parameters["G"],
-            "data": (o.num_train + o.num_val + o.num_test) * (pixels + 8),  # uint8, and an int64 label
+            # uint8, and an int64 label
+            "data": self.resident * pixels + (o.num_train + o.num_val + o.num_test) * 8,
         }
 
     @property
@@ -67,13 +71,14 @@ class Plan:
         G, D = self.parameters["G"], self.parameters["D"]
         size = f"{facts.channels} × {facts.resolution} × {facts.resolution}"
         labels = f"{facts.num_classes} labels" if facts.num_classes else "no labels"
-        where = f"in {o.place}" if o.place else "not on this machine: training would fetch it first"
+        where = f"in {o.place}" if o.place else "not here yet: training would fetch or prepare it first"
+        streamed = "" if self.resident >= o.num_train else "; training reads it batch by batch"
         batch = cfg.data.batch_size
         going_on = f", {self.steps_done} of them done" if self.steps_done else ""
         rows = {
             "networks": f"G {G:,} and D {D:,} parameters, {G + D:,} together",
             "data": f"{facts.name}: {o.num_train:,} training, {o.num_val:,} validation, {o.num_test:,} test "
-            f"images, {size}, {labels}; {where}",
+            f"images, {size}, {labels}; {where}{streamed}",
             "device": f"{self.device}, precision {cfg.trainer.precision}, {self.world_size} "
             f"process{'es' if self.world_size > 1 else ''}",
             "steps": f"{self.steps:,} of {batch} images, {self.steps * batch:,} images{going_on}",
@@ -121,6 +126,7 @@ class Plan:
                 "resolution": facts.resolution,
                 "labels": list(facts.label_names),
                 "place": str(o.place) if o.place else None,
+                "streamed": self.resident < o.num_train,
             },
             "device": self.device,
             "precision": self.config.trainer.precision,
@@ -181,7 +187,23 @@ def plan(cfg: Config) -> Plan | None:
         steps=steps,
         steps_done=resumed.state.snapshot.steps if resumed and resumed.state else 0,
         measured=measured,
+        resident=_resident(cfg, outline, trainer),
     )
+
+
+def _resident(cfg: Config, outline: data.Outline, trainer: pl.Trainer) -> int:
+    """Images that would not stay in a file."""
+    stream, facts = cfg.data.stream, outline.facts
+    if stream is True and not outline.mapped:
+        raise module.cannot_stream(facts.name)
+    device = trainer.strategy.root_device
+    processes = module.sharing(device, trainer.num_devices)
+    kept = outline.num_val
+    for num in (outline.num_train, outline.num_test):
+        num_bytes = num * facts.channels * facts.resolution**2
+        if not (outline.mapped and module.streams(num_bytes, stream, device, processes)):
+            kept += num
+    return kept
 
 
 def _parameters(net: nn.Module) -> int:

@@ -75,24 +75,29 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[Path]:
+def exclusive(folder: Path, doing: str = "fetching into", timeout_s: float | None = None) -> Iterator[Path]:
     """Makes `folder`, locks it against other processes, and yields an empty staging folder inside it.
 
     The staging folder is removed at the end, with what killed runs left behind. It lies inside `folder` so
     that moving a finished file to its place is a rename within one file system.
 
+    Args:
+        doing: what the others are told that it is locked for.
+        timeout_s: how long others wait; without it `LOCK_TIMEOUT_S`.
+
     Raises:
         UsageError: the folder cannot be written.
-        GanctlError: another process has held the lock for `LOCK_TIMEOUT_S` seconds.
+        GanctlError: another process has held the lock for as long.
     """
+    timeout_s = LOCK_TIMEOUT_S if timeout_s is None else timeout_s
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            log.info("waiting for another process that is fetching into %s", folder)
-            lock.acquire(timeout=LOCK_TIMEOUT_S)
+            log.info("waiting for another process that is %s %s", doing, folder)
+            lock.acquire(timeout=timeout_s)
         try:
             for left_over in folder.glob(".partial-*"):
                 shutil.rmtree(left_over, ignore_errors=True)
@@ -102,7 +107,7 @@ def exclusive(folder: Path) -> Iterator[Path]:
             lock.release()
     except Timeout as error:
         raise GanctlError(
-            f"another process has been fetching into {folder} for {LOCK_TIMEOUT_S:.0f} s",
+            f"another process has been {doing} {folder} for {timeout_s:.0f} s",
             "wait for it or end it, then try again",
         ) from error
     except OSError as error:

@@ -5,10 +5,12 @@ into one of ours, piece by piece.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from dataclasses import dataclass
+from math import inf, prod
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +25,23 @@ FREE_BYTES = 64 << 20  # may be unpacked out of any file
 MAX_HEADER_BYTES = 16384  # numpy's own reader takes 10 000
 
 
+@dataclass(frozen=True)
+class Array:
+    """What the header of an array says, which agrees with the sizes of the member and of the file.
+
+    Args:
+        offset: of its values in the file; None where they are packed, or lie there column by column.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int | None
+
+    @property
+    def num_bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
 def read(path: Path, names: tuple[str, ...]) -> list[np.ndarray | None]:
     """The arrays of these names, loaded whole, None for one that is not there.
 
@@ -30,9 +49,64 @@ def read(path: Path, names: tuple[str, ...]) -> list[np.ndarray | None]:
         UsageError: the file is damaged, or an array is too large or made of pickled objects.
         OSError: the file cannot be read.
     """
+    with _opened(path) as archive:
+        return [_read(archive, path, name) for name in names]
+
+
+def headers(path: Path) -> dict[str, Array]:
+    """The arrays of a file, none of them loaded.
+
+    Raises:
+        UsageError: the file is damaged, or an array is made of pickled objects.
+        OSError: the file cannot be read.
+    """
+    with _opened(path) as archive, path.open("rb") as file:
+        found = {}
+        for member in archive.infolist():
+            if not member.filename.endswith(".npy"):
+                continue
+            name = member.filename.removesuffix(".npy")
+            shape, dtype, fortran, length = _checked(archive, path, member)
+            offset = None
+            if member.compress_type == zipfile.ZIP_STORED and not fortran:
+                file.seek(member.header_offset + 26)
+                before = sum(struct.unpack("<HH", file.read(4)))  # the member's name, and what is extra
+                offset = member.header_offset + 30 + before + length
+                if offset + prod(shape) * dtype.itemsize > archive.start_dir:
+                    raise ValueError("an array ends behind the members")
+            found[name] = Array(shape, dtype, offset)
+        return found
+
+
+def mapped(path: Path, array: Array) -> np.ndarray:
+    """An array of `headers` that has an offset, as it lies in the file: what is looked at is read. Writing
+    to it changes memory alone."""
+    assert array.offset is not None
+    return np.memmap(path, array.dtype, "c", array.offset, array.shape)
+
+
+def chunks(path: Path, name: str, size: int = 1 << 22) -> Iterator[bytes]:
+    """The values of an array in the order of the file, as bytes, `size` at a time. The archive's checksum is
+    verified at the end.
+
+    Raises:
+        UsageError: the file is damaged.
+        OSError: the file cannot be read.
+    """
+    with _opened(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        *_, length = _checked(archive, path, member)
+        with archive.open(member) as handle:
+            handle.read(length)
+            while block := handle.read(size):
+                yield block
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with open(path, "rb") as file, untrusted.open_zip(file) as archive:
-            return [_member(archive, path, name) for name in names]
+            yield archive
     except (UsageError, OSError):
         raise
     except Exception as error:
@@ -40,54 +114,62 @@ def read(path: Path, names: tuple[str, ...]) -> list[np.ndarray | None]:
         raise UsageError(f"{path} is damaged or not an .npz", "write it again with numpy.savez") from error
 
 
-def _member(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray | None:
-    """The header is read first: it must agree with the member's size, and that with the file's, so that no
-    small file can ask for a large array."""
+def _read(archive: zipfile.ZipFile, path: Path, name: str) -> np.ndarray | None:
     try:
         member = archive.getinfo(f"{name}.npy")
     except KeyError:
         return None
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UsageError(f"{path} is packed in an unusual way", "write it with numpy.savez_compressed")
-    with archive.open(member) as handle:
-        start = io.BytesIO(handle.read(MAX_HEADER_BYTES))
-        shape, dtype = _header(start)
-        if dtype.hasobject:
-            raise UsageError(
-                f"{name} in {path} holds pickled objects, which are never loaded",
-                "write a plain array of numbers",
-            )
-        wanted = prod(shape) * dtype.itemsize
-        if wanted > MAX_BYTES:
-            raise UsageError(
-                f"{name} in {path} would take {wanted / 2**30:.3g} GiB, more than {MAX_BYTES / 2**30:.3g}",
-                "give a folder of PNGs, which is read batch by batch",
-            )
-        if start.tell() + wanted != member.file_size:
-            raise ValueError("the header asks for more or less than the file has")
-        if member.file_size > max(path.stat().st_size * MAX_RATIO, FREE_BYTES):
-            raise UsageError(
-                f"{name} in {path} would unpack to more than {MAX_RATIO} times the size of the file",
-                "write it with numpy.savez, which does not pack",
-            )
+    _checked(archive, path, member, MAX_BYTES)
+    if member.file_size > max(path.stat().st_size * MAX_RATIO, FREE_BYTES):
+        raise UsageError(
+            f"{name} in {path} would unpack to more than {MAX_RATIO} times the size of the file",
+            "write it with numpy.savez, which does not pack",
+        )
     with archive.open(member) as handle:
         array: np.ndarray = np.lib.format.read_array(handle, allow_pickle=False)
     return array
 
 
-def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+def _checked(
+    archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo, max_bytes: float = inf
+) -> tuple[tuple[int, ...], np.dtype, bool, int]:
+    """(shape, dtype, whether column by column, bytes of the header). The header is read first: it must agree
+    with the member's size, and that with the file's, so that no small file can ask for a large array."""
+    name = member.filename.removesuffix(".npy")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UsageError(f"{path} is packed in an unusual way", "write it with numpy.savez_compressed")
+    with archive.open(member) as handle:
+        start = io.BytesIO(handle.read(MAX_HEADER_BYTES))
+    shape, fortran, dtype = _header(start)
+    if dtype.hasobject:
+        raise UsageError(
+            f"{name} in {path} holds pickled objects, which are never loaded",
+            "write a plain array of numbers",
+        )
+    wanted = prod(shape) * dtype.itemsize
+    if wanted > max_bytes:
+        raise UsageError(
+            f"{name} in {path} would take {wanted / 2**30:.3g} GiB, more than {max_bytes / 2**30:.3g}",
+            "give a folder of PNGs, which is read batch by batch",
+        )
+    if start.tell() + wanted != member.file_size:
+        raise ValueError("the header asks for more or less than the file has")
+    return shape, dtype, fortran, start.tell()
+
+
+def _header(handle: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(handle)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"unknown version {version}")
     first = version == (1, 0)
     read_rest = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
     try:
-        shape, _, dtype = read_rest(handle)
+        shape, fortran, dtype = read_rest(handle)
     except (MemoryError, RecursionError) as error:  # what Python's parser says of deep nesting
         raise ValueError("nested too deeply") from error
     if any(size < 0 for size in shape):
         raise ValueError("negative size")
-    return shape, dtype
+    return shape, fortran, dtype
 
 
 def header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:

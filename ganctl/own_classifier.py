@@ -99,9 +99,14 @@ def make(
         force: replace what is there.
 
     Raises:
-        UsageError: the data have no labels, one class alone, too small images or no test images; or `out`
-            exists or cannot be written.
+        UsageError: the data are pictures that are not prepared, have no labels, one class alone, too small
+            images or no test images; or `out` exists or cannot be written.
     """
+    if source.name == "folder" and source.resolution is None:
+        raise UsageError(
+            f"{source.root} holds pictures of any size",
+            f"make one file of them: ganctl data prepare {source.root} --resolution 64 --out FILE.npz",
+        )
     dataset = data.load(source, val_size=0)
     facts, place = dataset.facts, torch.device(device)
     _require_learnable(dataset)

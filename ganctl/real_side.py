@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +70,7 @@ def trained_on(snapshot: Snapshot, root: Path | None = None) -> Dataset:
     facts, source = snapshot.facts, _source(snapshot)
     if root is not None:
         source = replace(source, root=root)
-    elif source.root is not None and not source.root.exists():
+    elif source.root is not None and not os.path.exists(source.root):
         if facts.name not in LABEL_NAMES:
             seen_from = "" if source.root.is_absolute() else f" (from {Path.cwd()})"
             raise UsageError(
@@ -110,8 +111,13 @@ def _of_shape(source: Source, shape: tuple[int, int], said: Mapping[str, Any]) -
     """The pictures of a folder become what the network draws, whatever else is said."""
     if source.name != "folder":
         return source
-    crop = "none" if said.get("crop") == "none" else "center"
-    return replace(source, channels=shape[0], resolution=shape[1], crop=crop)
+    channels, resolution = shape
+    return replace(
+        source,
+        channels=1 if channels == 1 else 3,
+        resolution=resolution,
+        crop="none" if said.get("crop") == "none" else "center",
+    )
 
 
 def _difference(before: DatasetFacts, now: DatasetFacts) -> str:

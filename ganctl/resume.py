@@ -26,7 +26,7 @@ KEY = "training"
 
 # What cannot change while a run goes on; the rest can, and is recorded.
 _FIXED = ("name", "seed", "debug", "data.", "model.latent_dim", "model.generator.", "model.discriminator.")
-_FREE = ("ckpt_path", "run.", "data.root")
+_FREE = ("ckpt_path", "run.", "data.root", "data.stream")
 
 
 class Progress(BaseModel, extra="forbid", frozen=True):
@@ -193,6 +193,9 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[An
         UsageError: a difference that would make it another run.
     """
     differing = {k: v for k, v in differences(before, after).items() if not k.startswith(_FREE)}
+    # Configurations of before there was the key: whether there are labels is among the facts of the data.
+    if differing.get("data.conditional", ("", ""))[0] is None:
+        del differing["data.conditional"]
     for key, (old, new) in differing.items():
         if key.startswith(_FIXED):
             raise UsageError(

@@ -15,6 +15,7 @@ import torch
 from ganctl import atomic, checkpoint, resume
 from ganctl.callbacks import Scores
 from ganctl.checkpoint_io import AtomicCheckpointIO
+from ganctl.data.module import ResidentData
 from ganctl.errors import GanctlError
 from ganctl.gan import GAN
 from ganctl.loggers import RunLog
@@ -116,8 +117,11 @@ class Checkpoints(pl.Callback):
         """Nothing of this batch has happened yet: what is saved here is the end of the step before."""
         assert isinstance(gan, GAN)
         signum, due = self._agreed(trainer, gan)
-        if (signum or due) and self._saved_steps != gan.steps and self.watchdog.check(trainer, gan):
-            self._save(trainer, gan)
+        if (signum or due) and self._saved_steps != gan.steps:
+            if self.watchdog.check(trainer, gan):
+                self._save(trainer, gan)
+            else:  # the batch in hand is of the place that was given up
+                _data(trainer).go_to(gan.steps, in_hand=batch)
         if signum:
             raise self._interrupted(trainer, gan, signum)
 
@@ -137,14 +141,14 @@ class Checkpoints(pl.Callback):
     def roll_back(self, trainer: pl.Trainer, gan: GAN) -> bool:
         """Goes back to the newest checkpoint, on every rank; False where there is none that can be read.
 
-        Other noise from there on, or the same would happen again; the batches that are left of the epoch
-        stay those that come next.
+        Other noise from there on, or the same would happen again; the batches are those of that place.
         """
         state, rollbacks = resume.newest_state(self.run), gan.rollbacks + 1
         if state is None:
             return False
         self._restore(trainer, gan, state)
         gan.rollbacks = rollbacks
+        _data(trainer).go_to(gan.steps)
         self.run_log.cut(state.progress.metrics_bytes)
         return True
 
@@ -189,3 +193,9 @@ class Checkpoints(pl.Callback):
         if signum == signal.SIGUSR1 and job is not None and trainer.is_global_zero and requeue(job):
             return InterruptedRunError(what, f"SLURM job {job} is in the queue again and will go on", signum)
         return InterruptedRunError(what, f"to go on: ganctl resume {self.run.path}", signum)
+
+
+def _data(trainer: pl.Trainer) -> ResidentData:
+    resident = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(resident, ResidentData)
+    return resident

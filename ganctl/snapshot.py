@@ -50,6 +50,7 @@ class _Facts(BaseModel, extra="forbid"):
     channels: int = Field(ge=1, le=64)
     resolution: int = Field(ge=1, le=4096)
     class_counts: list[_Count]
+    digest: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
 
     @model_validator(mode="after")
     def _consistent(self) -> _Facts:
@@ -176,7 +177,7 @@ def entry(
         "channels": facts.channels,
         "resolution": facts.resolution,
         "class_counts": list(facts.class_counts),
-    }
+    } | ({"digest": facts.digest} if facts.digest else {})
     versions = versions or {
         "ganctl": __version__,
         "python": platform.python_version(),
@@ -236,7 +237,12 @@ def from_entry(found: dict[str, Any], path: Path) -> Snapshot:
         )
     data = checked.data
     facts = DatasetFacts(
-        data.name, tuple(data.label_names), data.channels, data.resolution, tuple(data.class_counts)
+        data.name,
+        tuple(data.label_names),
+        data.channels,
+        data.resolution,
+        tuple(data.class_counts),
+        data.digest,
     )
     rest = checked.model_dump(exclude={"format_version", "data", "ema", "checksum"})
     return Snapshot(facts=facts, ema=checked.ema, **rest)

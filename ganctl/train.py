@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
             with torch.device("meta"):
                 resume.load_weights(build.build_gan(cfg, dataset.facts, 1, trust_code=False), state)
         gan = build.build_gan(cfg, dataset.facts, steps * cfg.data.batch_size, trust_code=trust_code)
-        resident = ResidentData(dataset, batch_per_device, cfg.seed, steps)
+        resident = ResidentData(dataset, batch_per_device, cfg.seed, steps, cfg.data.stream)
 
         if state is not None:
             _check_same_training(state, dataset, trainer.world_size)
@@ -136,9 +136,12 @@ def _resumed(cfg: Config) -> Resumed | None:
 
 
 def _check_same_training(state: TrainingState, dataset: Dataset, world_size: int) -> None:
-    if state.snapshot.facts != dataset.facts:
+    before, now = state.snapshot.facts, dataset.facts
+    if before.digest and before.digest == now.digest:  # the same pictures, whatever their file is called now
+        now = replace(now, name=before.name)
+    if before != now:
         raise UsageError(
-            f"{state.path} was trained on other data: {state.snapshot.facts.name} has changed since",
+            f"{state.path} was trained on other data: {before.name} has changed since",
             "restore the data, or start a new run",
         )
     if state.progress.world_size != world_size:

@@ -1,20 +1,19 @@
-"""Data sets by name: resident uint8 tensors, split into train, validation and test."""
+"""Data sets by name: uint8 images, split into train, validation and test."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
-from ganctl.data import digits, mnist, stacked
-from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet, split_validation
+from ganctl.data import digits, folder, mnist, npz_file, stacked
+from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
+from ganctl.data.family import Family, Outline
 from ganctl.data.source import Source
 from ganctl.errors import UsageError, nearest
 from ganctl.label_names import LABEL_NAMES
 
 __all__ = [
+    "FAMILIES",
     "LABEL_NAMES",
     "NAMES",
     "Dataset",
@@ -27,90 +26,47 @@ __all__ = [
     "outline",
 ]
 
-log = logging.getLogger("ganctl")
-
-_IDX_SETS = {"mnist": mnist.MNIST, "fashion": mnist.FASHION, "stacked_mnist": mnist.MNIST}
-NAMES = tuple(LABEL_NAMES)
+FAMILIES: dict[str, Family] = {
+    "digits": digits.FAMILY,
+    "mnist": mnist.family(mnist.MNIST),
+    "fashion": mnist.family(mnist.FASHION),
+    "stacked_mnist": stacked.FAMILY,
+    "folder": folder.FAMILY,
+    "npz": npz_file.FAMILY,
+}
+NAMES = tuple(FAMILIES)
 
 
 def load(source: Source, val_size: int | None = None, val_seed: int = 0) -> Dataset:
-    """Loads a data set, fetching it first if need be, and cuts the validation part off its training part.
+    """Loads a data set, fetching or preparing it first if need be, and cuts the validation part off its
+    training part.
 
     Args:
-        source: its name is one of `NAMES`.
-        val_size: images for validation (of `stacked_mnist`: digits to stack); without it 5 000, or 300 of
-            `digits`. 0 leaves no validation part.
+        source: its name is one of `FAMILIES`.
+        val_size: images for validation (of `stacked_mnist`: digits to stack); without it 5 000, 300 of
+            `digits`, or of one's own pictures a tenth of those to train on, at most 5 000. 0 leaves no
+            validation part.
         val_seed: which images these are.
 
     Raises:
         UsageError: unknown name, a `val_size` that leaves nothing to train on, a `root` without the files,
-            an altered file, or no source that can be reached.
+            an altered file, labels wanted of a set that has none, or no source that can be reached.
     """
-    name = source.name
-    _check_name(name)
-    if name == "digits":
-        _no_root(source)
-        train, test = digits.load()
-    else:
-        train, test = mnist.load(_IDX_SETS[name], source.root)
-    kept, held_out = _split(name, len(train), val_size, val_seed)
-    if name == "stacked_mnist":
-        return stacked.dataset(train, held_out, test)
-    train, val = train.subset(kept), train.subset(held_out)
-    label_names = LABEL_NAMES[name]
-    facts = DatasetFacts(
-        name=name,
-        label_names=label_names,
-        channels=train.images.shape[1],
-        resolution=train.images.shape[2],
-        class_counts=tuple(train.labels.bincount(minlength=len(label_names)).tolist()),
-    )
-    return Dataset(facts=facts, train=train, val=val, test=test)
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What `load` would return, without its images.
-
-    Args:
-        facts: with nothing counted in `class_counts`.
-        num_train, num_val, num_test: images.
-        place: the folder or file that holds it on this machine; None where it would be fetched.
-    """
-
-    facts: DatasetFacts
-    num_train: int
-    num_val: int
-    num_test: int
-    place: Path | None
+    family = _family(source.name)
+    dataset = family.load(source, val_size, val_seed)
+    return replace(dataset, facts=_as_wanted(dataset.facts, source, family))
 
 
 def outline(source: Source, val_size: int | None = None, val_seed: int = 0) -> Outline:
-    """What `load` would return for the same arguments. Fetches nothing; files that are there are checked.
+    """What `load` would return for the same arguments. Fetches and decodes nothing; known files that are
+    there are checked.
 
     Raises:
         UsageError: as `load`, but for sources that cannot be reached.
     """
-    name = source.name
-    _check_name(name)
-    if name == "digits":
-        _no_root(source)
-        train, test = digits.load()
-        num_train, num_test, resolution = len(train), len(test), train.images.shape[2]
-        place: Path | None = digits.PATH
-    else:
-        spec = _IDX_SETS[name]
-        num_train, resolution, _ = spec.train_images.shape
-        num_test = spec.test_images.shape[0]
-        found = mnist.find(spec, source.root)
-        place = found.folder if found else None
-    kept, held_out = _split(name, num_train, val_size, val_seed)
-    num_kept, channels = len(kept), 1
-    if name == "stacked_mnist":
-        num_kept, channels = len(stacked.training_triples(num_train, held_out)), 3
-        num_test = stacked.NUM_TEST
-    facts = DatasetFacts(name, LABEL_NAMES[name], channels, resolution, class_counts=())
-    return Outline(facts, num_kept, len(held_out), num_test, place)
+    family = _family(source.name)
+    found = family.outline(source, val_size, val_seed)
+    return replace(found, facts=_as_wanted(found.facts, source, family))
 
 
 def fetch(name: str, force: bool = False) -> Path:
@@ -125,30 +81,19 @@ def fetch(name: str, force: bool = False) -> Path:
     Raises:
         UsageError: unknown name, an altered file (without `force`), or no source that can be reached.
     """
-    _check_name(name)
-    if name == "digits":
-        log.info("digits comes with the package: nothing to fetch")
-        return digits.PATH
-    return mnist.fetch(_IDX_SETS[name], force)
+    return _family(name).fetch(force)
 
 
-def _check_name(name: str) -> None:
-    if name not in NAMES:
+def _family(name: str) -> Family:
+    if name not in FAMILIES:
         raise UsageError(f"there is no data set {name!r}", nearest(name, NAMES))
+    return FAMILIES[name]
 
 
-def _no_root(source: Source) -> None:
-    if source.root is not None:
-        raise UsageError("digits comes with the package and takes no root", "leave root out")
-
-
-def _split(name: str, num_train: int, val_size: int | None, val_seed: int) -> tuple[Tensor, Tensor]:
-    """The places of (training, validation) images among the official training images."""
-    if val_size is None:
-        val_size = 300 if name == "digits" else 5000
-    if not 0 <= val_size < num_train:
+def _as_wanted(facts: DatasetFacts, source: Source, family: Family) -> DatasetFacts:
+    """Never without labels by accident: that is said, or refused."""
+    if source.conditional and not facts.num_classes:
         raise UsageError(
-            f"val_size={val_size} does not fit: {name} has {num_train} training images",
-            f"give a val_size from 0 to {num_train - 1}",
+            f"{facts.name} has no labels, and data.conditional=true wants them", family.label_fix
         )
-    return split_validation(num_train, val_size, val_seed)
+    return facts.unlabelled() if source.conditional is False else facts

@@ -1,15 +1,21 @@
-"""Batches from images that lie on the training device: an index and a copy, no workers, no decoding."""
+"""Batches of images that lie on the training device, or that are read out of a file a few batches ahead."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
-from ganctl.data.dataset import ImageSet
+from ganctl.data.dataset import ImageSet, MappedImageSet
 from ganctl.errors import UsageError
+
+READ_AHEAD = 4  # batches
+
+Batch = tuple[Tensor, Tensor]
 
 
 class ResidentBatches:
@@ -20,7 +26,7 @@ class ResidentBatches:
     order's end are left out, others in each epoch when shuffled.
 
     Args:
-        image_set: on the device where the batches are wanted.
+        image_set: on the device where the batches are wanted; or in a file, and a thread then reads ahead.
         batch_per_device: images in a batch of one rank.
         seed: of the orders.
         shuffle: a new order each epoch, and an iteration goes on where the one before stopped; False: every
@@ -28,6 +34,7 @@ class ResidentBatches:
         drop_last: leave out a last batch that is not full.
         first: number, over all epochs, of the batch to begin with: those before it were trained on.
         until: number of the batch before which to end; None for no end.
+        pin: batches from a file lie in memory that a GPU copies from while it computes.
 
     Raises:
         UsageError: there are images, but not enough for one batch.
@@ -44,6 +51,7 @@ class ResidentBatches:
         drop_last: bool = True,
         first: int = 0,
         until: int | None = None,
+        pin: bool = False,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ValueError(f"rank {rank} of {world_size}")
@@ -57,6 +65,7 @@ class ResidentBatches:
         self.rank = rank
         self.world_size = world_size
         self.shuffle = shuffle
+        self.pin = pin
         self.images_per_rank = len(image_set) // world_size
         extra = 0 if drop_last else batch_per_device - 1
         self.batches_per_epoch = (self.images_per_rank + extra) // batch_per_device
@@ -68,27 +77,43 @@ class ResidentBatches:
             )
         self._next = first
         self._until = until
+        self._order: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         """Batches of the next iteration, equal on all ranks."""
         if not self.batches_per_epoch:
             return 0
-        _, batch = self._position()
-        left = self.batches_per_epoch - batch
+        if not self.shuffle:
+            return self.batches_per_epoch
+        left = self.batches_per_epoch - self._next % self.batches_per_epoch
         return left if self._until is None else max(0, min(left, self._until - self._next))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields (images (B, C, H, W) uint8, labels (B,) int64)."""
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields (images (B, C, H, W) uint8, labels (B,) int64).
+
+        Its place is looked at before each batch: after `go_to` it goes on there, also into another epoch,
+        for as many batches as it had left.
+        """
         length = len(self)
-        if not length:
+        if not self.shuffle:
+            self._next = 0
+        if isinstance(self.image_set, MappedImageSet):
+            yield from self._read_ahead(length)
             return
-        epoch, begin = self._position()
-        order = self.order(epoch).to(self.image_set.images.device)
-        for batch in range(begin, begin + length):
+        for _ in range(length):
             # Counted before it is handed out: Lightning does not run an iterator of known length to its end.
             self._next += 1
-            index = order[batch * self.batch_per_device : (batch + 1) * self.batch_per_device]
-            yield self.image_set.take(index)
+            yield self._batch(self._next - 1)
+
+    def go_to(self, batch: int) -> None:
+        """`batch`, a number over all epochs, is the next one."""
+        self._next = batch
+
+    def refill(self, batch: Batch) -> None:
+        """Puts the next batch in the place of one that was handed out, and will not be trained on."""
+        for given, wanted in zip(batch, self._batch(self._next), strict=True):
+            given.copy_(wanted)
+        self._next += 1
 
     def order(self, epoch: int) -> Tensor:
         """This rank's images in the order of `epoch`: (images_per_rank,) int64 indices on the CPU."""
@@ -101,6 +126,35 @@ class ResidentBatches:
             order = torch.arange(len(self.image_set))
         return order[self.rank :: self.world_size][: self.images_per_rank]
 
-    def _position(self) -> tuple[int, int]:
-        """(epoch, batch in it) of the next iteration's first batch."""
-        return divmod(self._next, self.batches_per_epoch) if self.shuffle else (0, 0)
+    def _read_ahead(self, length: int) -> Iterator[Batch]:
+        """The next `length` batches, read by a thread, which ends with the iteration."""
+        ahead: deque[tuple[int, Future[Batch]]] = deque()
+        reader = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        try:
+            for left in range(length, 0, -1):
+                if ahead and ahead[0][0] != self._next:  # gone back: what was read is not what is wanted
+                    for _, future in ahead:
+                        future.cancel()
+                    ahead.clear()
+                while len(ahead) < min(READ_AHEAD, left):
+                    number = self._next + len(ahead)
+                    ahead.append((number, reader.submit(self._batch, number)))
+                _, future = ahead.popleft()
+                batch = future.result()
+                self._next += 1
+                yield batch
+        finally:
+            reader.shutdown(cancel_futures=True)
+
+    def _batch(self, number: int) -> Batch:
+        """Batch `number` over all epochs."""
+        epoch, batch = divmod(number, self.batches_per_epoch)
+        order = self._order
+        if order is None or order[0] != epoch:
+            places = self.order(epoch)
+            if not isinstance(self.image_set, MappedImageSet):
+                places = places.to(self.image_set.images.device)
+            self._order = order = epoch, places
+        index = order[1][batch * self.batch_per_device : (batch + 1) * self.batch_per_device]
+        images, labels = self.image_set.take(index)
+        return (images.pin_memory(), labels.pin_memory()) if self.pin else (images, labels)

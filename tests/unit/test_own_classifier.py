@@ -117,7 +117,9 @@ def test_the_card_says_what_an_independent_count_says(found: list[Dataset], tmp_
         assert f"| {name} | {int((hard == k).sum())} | {right[hard == k].mean():.2%} |" in card
     wrong = {(i, j): int(((hard == i) & (seen == j)).sum()) for i in range(3) for j in range(3) if i != j}
     rows = re.findall(r"^\| (\w+) \| (\w+) \| (\d+) \|$", card, re.MULTILINE)
-    assert {(NAMES.index(a), NAMES.index(b)): int(n) for a, b, n in rows} == {p: n for p, n in wrong.items() if n}
+    assert {(NAMES.index(a), NAMES.index(b)): int(n) for a, b, n in rows} == {
+        p: n for p, n in wrong.items() if n
+    }
     assert [int(n) for *_, n in rows] == sorted((int(n) for *_, n in rows), reverse=True)
     assert loaded.digest in card
     assert (loaded.prefix, loaded.dataset, loaded.label_names) == ("My_shapes", "npz:My shapes", NAMES)
