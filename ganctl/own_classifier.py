@@ -195,8 +195,8 @@ def _facts(
     batch = training.batch_size(made.num_train)
     epochs = made.steps * batch / made.num_train
     return {
-        "data": words(made.dataset),
-        "file": f"`{words(made.path.name)}`, {size / 1000:.0f} kB, half precision (read as float32)",
+        "data": words(made.dataset) + (f", sha256 `{dataset.facts.digest}`" if dataset.facts.digest else ""),
+        "file": f"{words(made.path.name)}, {size / 1000:.0f} kB, half precision (read as float32)",
         "sha256": f"`{hashlib.sha256(made.path.read_bytes()).hexdigest()}`",
         "network": f"`Classifier({arguments})`, {sum(p.numel() for p in net.parameters()):,} parameters, "
         f"features (N, {net.feature_dim})",

@@ -40,7 +40,8 @@ def find(
     """
     judge = request.classifier
     if path is not None:
-        reals, names = of_path(path, fakes.shape), judge.label_names if judge else ()
+        names = judge.label_names if judge else ()
+        reals = of_path(path, fakes.shape, names)
     else:
         said = {} if snapshot is None else _section(snapshot)
         if text is not None:
@@ -125,5 +126,5 @@ def _difference(before: DatasetFacts, now: DatasetFacts) -> str:
         gone = [name for name in before.label_names if name not in now.label_names]
         new = [name for name in now.label_names if name not in before.label_names]
         parts = [f"without {', '.join(gone)}" if gone else "", f"with {', '.join(new)}" if new else ""]
-        return f"its labels are others {' '.join(filter(None, parts))}".rstrip()
-    return f"its images or labels have changed (sha256 {now.digest[:8]}, then {before.digest[:8]})"
+        return f"other labels, {' and '.join(filter(None, parts)) or 'in another order'}"
+    return f"its images or labels have changed (sha256 {before.digest[:8]} then, {now.digest[:8]} now)"

@@ -247,7 +247,7 @@ def _rows(scores: dict[str, Score], images: Seen, real: Seen, extractor: Extract
             )
         elif score.needs_labels and images.labels is None:
             reason = NO_LABELS
-        elif score.needs_labels and real.labels is None:
+        elif score.needs_real_labels and real.labels is None:
             reason = "the labels of the real images are unknown"
         else:
             rows |= score.compute(images, real)

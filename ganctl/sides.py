@@ -198,11 +198,14 @@ def of_dataset(dataset: Dataset, fakes: Fakes, seed: int) -> Reals:
     )
 
 
-def of_path(path: Path, shape: tuple[int, int]) -> Reals:
-    """A folder or `.npz` of real images, or a statistics file; there is no floor then.
+def of_path(path: Path, shape: tuple[int, int], label_names: tuple[str, ...] = ()) -> Reals:
+    """A folder or `.npz` of real images, all of them, or a statistics file; there is no floor then.
+
+    Args:
+        label_names: that a classifier knows: the labels of the images become places among them.
 
     Raises:
-        UsageError: it cannot be read, or its images have another shape than the fakes.
+        UsageError: it cannot be read, or its images have another shape than the fakes, or other labels.
     """
     floor = "none: there are no other real images"
     if path.suffix == ".safetensors":
@@ -212,6 +215,9 @@ def of_path(path: Path, shape: tuple[int, int]) -> Reals:
         return Reals(protocol | {"floor": floor}, None, statistics=(extracted, key))
     images = inputs.open_images(path)
     _require_one_shape(str(path), (images.channels, images.resolution), shape)
+    labels = None
+    if label_names and images.labels is not None:
+        labels = torch.tensor(inputs.labels_among(images, label_names, numbered=True))
     return Reals(
         {
             "data": images.name,
@@ -223,7 +229,7 @@ def of_path(path: Path, shape: tuple[int, int]) -> Reals:
         Side(
             images.num_images,
             images.batches,
-            None,
+            labels,
             {"data": images.name, "sha256": images.digest, "num": images.num_images},
         ),
     )

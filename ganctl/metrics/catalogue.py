@@ -91,7 +91,8 @@ class Score:
         compute: (a set of images, real images) -> its rows.
         keeps_features: whether every feature vector is needed, rather than their moments.
         needs_logits: whether the extractor must have a last layer.
-        needs_labels: whether the labels must be known.
+        needs_labels: whether the labels of the images must be known.
+        needs_real_labels: whether those of the real images must be, too.
         floor_is_real: the floor is the score of the real images themselves, not of training images.
     """
 
@@ -100,6 +101,7 @@ class Score:
     keeps_features: bool = False
     needs_logits: bool = False
     needs_labels: bool = False
+    needs_real_labels: bool = False
     floor_is_real: bool = False
 
 
@@ -187,7 +189,7 @@ ON_FEATURES: dict[str, Score] = {
     "kid": Score(("kd",), _kernel, keeps_features=True),
     "prdc": Score(("precision", "recall", "density", "coverage"), _prdc, keeps_features=True),
     "fid_infinity": Score(("fd_infinity",), _infinity, keeps_features=True),
-    "intra_fid": Score(("intra_fd",), _intra, keeps_features=True, needs_labels=True),
+    "intra_fid": Score(("intra_fd",), _intra, keeps_features=True, needs_labels=True, needs_real_labels=True),
 }
 # On what a classifier of the data set's own labels sees.
 ON_LABELS: dict[str, Score] = {
