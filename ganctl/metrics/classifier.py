@@ -193,8 +193,17 @@ def choose(file: str | None, dataset_name: str) -> LoadedClassifier | None:
 
     Args:
         file: `callbacks.evaluate.classifier`, relative to the working directory.
+
+    Raises:
+        UsageError: as `read`.
     """
-    return load(dataset_name) if file is None else read(Path(file).expanduser())
+    if file is None:
+        return load(dataset_name)
+    try:
+        return read(Path(file).expanduser())
+    except UsageError as error:
+        fix = "set callbacks.evaluate.classifier=FILE to one of ganctl train-classifier, or to null"
+        raise UsageError(error.what, fix) from error
 
 
 def none_for(facts: DatasetFacts) -> tuple[str, str]:

@@ -496,3 +496,41 @@ def test_the_size_limit_is_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert open_images(tmp_path / "a.npz").num_images == 7
     monkeypatch.setattr(npz, "MAX_BYTES", RGB.nbytes - 1)
     assert "folder of PNGs" in refused(tmp_path / "a.npz", "GiB").fix
+
+
+def test_a_prepared_file_says_what_its_labels_are_called(tmp_path: Path) -> None:
+    labels = np.array([2, 0, 1, 2, 0, 1, 2])
+    names = np.array(["t-shirt", "trouser", "ankle boot"])
+    np.savez(tmp_path / "a.npz", images=RGB, labels=labels, label_names=names, split=np.arange(7) % 2)
+    images = open_images(tmp_path / "a.npz")
+    assert images.num_images == 7  # of both parts
+    assert [FASHION[y] for y in labels] == [images.label_names[y] for y in images.labels or []]
+    assert labels_among(images, FASHION[::-1], numbered=False) == [0, 2, 1, 0, 2, 1, 0]
+    np.savez(tmp_path / "b.npz", images=RGB, labels=labels)
+    assert open_images(tmp_path / "b.npz").label_names == ("0", "1", "2")
+    np.savez(tmp_path / "c.npz", images=RGB, label_names=names)
+    assert open_images(tmp_path / "c.npz").labels is None
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["a", "b"]),
+        np.array(["a", "a", "b"]),
+        np.array([1, 2, 3]),
+        np.array([["a"]]),
+        np.array(["x" * 999] * 3),
+    ],
+)
+def test_names_that_cannot_be_those_of_the_labels_are_refused(names: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=RGB, labels=np.arange(7) % 3, label_names=names)
+    with pytest.raises(UsageError, match="label_names in"):
+        open_images(tmp_path / "a.npz")
+
+
+def test_other_pictures_name_the_verb_that_takes_them(tmp_path: Path) -> None:
+    folder_of(tmp_path / "p", GREY)
+    (tmp_path / "p" / "x.jpeg").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"x\.jpeg is not a PNG") as caught:
+        open_images(tmp_path / "p")
+    assert f"ganctl data prepare {tmp_path / 'p'}" in caught.value.fix

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -71,6 +73,42 @@ def test_inception_equals_torch_fidelity(weights: InceptionWeights, inception: I
     assert (features[0] - features[1]).abs().max() > 0.01 * features.abs().max()
     assert not ours.features.requires_grad
     assert ours.features.is_inference()
+
+
+class _ReachedError(Exception):
+    """Enough of the network was run."""
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("resolution", [28, 32, 64, 128, 299, 300])
+def test_inception_sees_tensorflows_resize_at_any_size(
+    inception: InceptionExtractor, channels: int, resolution: int
+):
+    """TensorFlow 1's bilinear resize, up as well as down, written out: the place x of the output is at
+    x·R/299 of the input, between its neighbours; then (v - 128) / 128."""
+    g = np.random.RandomState(resolution)
+    images = g.randint(0, 256, (2, channels, resolution, resolution), dtype=np.uint8)
+    seen: list[torch.Tensor] = []
+
+    def stop(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        seen.append(args[0])
+        raise _ReachedError
+
+    hook = inception._module.Conv2d_1a_3x3.register_forward_pre_hook(stop)
+    with contextlib.suppress(_ReachedError):
+        inception(torch.from_numpy(images))
+    hook.remove()
+    at = np.arange(299) * (resolution / 299)
+    low = np.floor(at).astype(int)
+    high, share = np.minimum(low + 1, resolution - 1), at - low
+    x = images.astype(np.float64)
+    rows = x[:, :, low] * (1 - share)[:, None] + x[:, :, high] * share[:, None]
+    wanted = (rows[..., low] * (1 - share) + rows[..., high] * share - 128) / 128
+    assert seen[0].shape == (2, 3, 299, 299)
+    for channel in range(3):
+        np.testing.assert_allclose(
+            seen[0][:, channel].numpy(), wanted[:, channel if channels == 3 else 0], atol=2e-4
+        )
 
 
 def test_grayscale_is_repeated(inception: InceptionExtractor):
