@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ganctl import config
+from ganctl.metrics.classifier import ASSETS
 
 NASTY = (
     *(
@@ -205,7 +206,10 @@ def commands() -> st.SearchStrategy[list[str]]:
         features=joined(st.sampled_from(["classifier", "inception", "classifier", "good.ckpt", "vgg"])),
         repeats=few,
         precision=st.sampled_from(["float32", "float32", "bf16", "fp8"]),
-        data=st.sampled_from(["digits"] * 5 + ["mnist", "stacked_mnist", "minst"]),
+        data=st.sampled_from(["digits"] * 5 + ["mnist", "stacked_mnist", "minst", "good.ckpt", "."]),
+        classifier=st.sampled_from(
+            [str(ASSETS / "classifier_digits.safetensors")] * 5 + ["a.json", "nowhere"]
+        ),
         **common,
     )
     paths = st.sampled_from(["a.json", "b.json"] * 3 + ["./a.json", "good.ckpt", "."])

@@ -70,6 +70,8 @@ def cheap(words: list[str]) -> list[str]:
         drop = ("trainer=", "trainer.", "data=", "data.", "callbacks.evaluate")
         kept = [word for word in words if not word.lstrip("+").startswith(drop)]
         return [*kept, *TRAIN]
+    if verb == "train-classifier":
+        return [*words, "--steps", "5"]
     if verb == "resume":
         return [*[word for word in words if "max_epochs" not in word], "trainer.max_steps=5"]
     if verb == "sample":
