@@ -108,10 +108,11 @@ VERBS: dict[str, Verb | Group] = {
         "Write one HTML file about a run, or several side by side: curves, samples, scores, configuration.",
     ),
     "data": Group(
-        "Get the data sets.",
-        ("ganctl data fetch mnist", "ganctl data fetch inception"),
+        "Get the data sets; make one of your own pictures.",
+        ("ganctl data fetch mnist", "ganctl data prepare pictures --resolution 64"),
         {
             "fetch": Verb("data:fetch", "Get a data set or the Inception weights, checksums verified."),
+            "prepare": Verb("data:prepare", "Make one file of your own pictures, all of one size."),
         },
     ),
 }

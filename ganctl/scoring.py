@@ -305,7 +305,8 @@ def _memorisation(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
     total = len(fakes) + len(dataset.test)
     with progress.bar(total, "img", "nearest training images") as bar:
         found = memorisation(fakes, dataset.train.images, dataset.test.images, on_rows=bar.update)
-    run.pairs = pairs_figure(fakes[found.fake_index], dataset.train.images[found.train_index])
+    closest, _ = dataset.train.take(found.train_index)
+    run.pairs = pairs_figure(fakes[found.fake_index], closest)
     # What test images score, by definition.
     return Metric(found.median_ratio, 1.0), Metric(found.share_close, EXPECTED_SHARE)
 

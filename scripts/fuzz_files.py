@@ -33,6 +33,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from mutate import CANARY, Good, Mutation, good_files
@@ -40,7 +41,8 @@ from mutate_ckpt import CKPT
 from mutate_claims import SAFETENSORS
 from mutate_images import NPZ, PNG, SHEET
 
-from ganctl import checkpoint, inputs, pngs
+from ganctl import atomic, checkpoint, inputs, pngs
+from ganctl import data as datasets
 from ganctl.errors import UsageError
 from ganctl.generator import Generator
 from ganctl.replay import Replay
@@ -50,8 +52,15 @@ MAX_SECONDS = 10.0
 ADDRESS_SPACE = 4 << 30  # on top of what the process has before
 MUTATIONS: dict[str, dict[str, Mutation]] = {"ckpt": CKPT, "safetensors": SAFETENSORS, "npz": NPZ, "png": PNG}
 MUTATIONS["sheet"] = SHEET
+
+
+def _of_own(mutation: Mutation) -> Mutation:
+    return lambda rng, good: mutation(rng, replace(good, npz=good.own))
+
+
+MUTATIONS["own"] = {name: _of_own(mutation) for name, mutation in NPZ.items()}
 # Of the cases of each form: most of them where most can go wrong.
-SHARES = {"ckpt": 0.5, "safetensors": 0.25, "npz": 0.125, "png": 0.0625, "sheet": 0.0625}
+SHARES = {"ckpt": 0.5, "safetensors": 0.25, "npz": 0.0625, "own": 0.0625, "png": 0.0625, "sheet": 0.0625}
 WATCHED = (
     "os.system",
     "os.exec",
@@ -103,6 +112,14 @@ def read_images(path: Path) -> Any:
     return tuple(pixels.shape), pixels.numpy().tobytes(), found.labels, found.label_names
 
 
+def read_own(path: Path) -> Any:
+    """All that a data set means."""
+    with mock.patch.object(atomic, "write"):  # that it was verified is remembered
+        found = datasets.load(datasets.Source("npz", path))
+    splits = [(s.images.numpy().tobytes(), s.labels.tolist()) for s in (found.train, found.val, found.test)]
+    return found.facts, splits
+
+
 def read_picture(folder: Path) -> Any:
     """What its one PNG means as an image; where it comes from can be read, or is refused."""
     for file in folder.glob("*.png"):
@@ -121,9 +138,10 @@ def read_sheet(path: Path) -> Any:
 def written(form: str, data: bytes, folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     """The file and what reads it. A PNG gets a folder."""
     if form != "png":
-        path = folder / f"case.{form}"
+        path = folder / (f"case.{form}" if form != "own" else "own.npz")
         path.write_bytes(data)
-        return path, {"npz": read_images, "sheet": read_sheet}.get(form, read_generator)
+        readers = {"npz": read_images, "sheet": read_sheet, "own": read_own}
+        return path, readers.get(form, read_generator)
     (folder / "pictures").mkdir(exist_ok=True)
     (folder / "pictures" / "3_seed000000.png").write_bytes(data)
     return folder / "pictures", read_picture
@@ -197,6 +215,7 @@ def worker(seed: int, cases: list[tuple[int, str, str]], good: Good, folder: Pat
         "npz": (good.npz,),
         "png": (good.png,),
         "sheet": (good.sheet,),
+        "own": (good.own,),
     }
     meanings = {}
     for form, files in originals.items():

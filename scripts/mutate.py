@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from ganctl import arrays, checkpoint, generator, images, sample, singles
 from ganctl.data.dataset import DatasetFacts
+from ganctl.data.decode import Recipe
+from ganctl.data.prepare import prepare
 from ganctl.networks.dcgan import Generator
 from ganctl.sample import Layout, Product
 from ganctl.snapshot import entry
@@ -31,6 +35,7 @@ class Good:
         npz: images, labels and seeds.
         png: one image.
         sheet: a grid of the second generator, with the names of the labels.
+        own: a prepared data set.
     """
 
     ckpt: bytes
@@ -40,6 +45,7 @@ class Good:
     npz: bytes
     png: bytes
     sheet: bytes
+    own: bytes
 
 
 def good_files(folder: Path) -> Good:
@@ -81,7 +87,14 @@ def good_files(folder: Path) -> Good:
     asked, layout = Product([3, 7], range(3), 0.5), Layout(3, captions=True)
     sheet = sample.picture(snapshot, asked, layout, sample.pixels(drawer, asked))
     images.save_png(sheet, folder / "sheet.png", sample.provenance(drawer, asked, layout))
-    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png", "sheet.png")
+    (folder / "pictures").mkdir()
+    for k in range(12):
+        class_folder = folder / "pictures" / ("cat", "dog")[k % 2]
+        class_folder.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), 20 * k).save(class_folder / f"{k}.png")
+    prepare(folder / "pictures", folder / "own.npz", Recipe(8))
+    shutil.rmtree(folder / "pictures")
+    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png", "sheet.png", "own.npz")
     return Good(*((folder / name).read_bytes() for name in names))
 
 

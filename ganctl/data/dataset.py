@@ -54,6 +54,9 @@ class MappedImageSet(ImageSet):
     def __len__(self) -> int:
         return len(self.places)
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} of {len(self.rows)} images in a file>"
+
     @property
     def images(self) -> Tensor:
         """All of them, read into memory."""

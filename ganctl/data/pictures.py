@@ -67,11 +67,9 @@ def find(tree: Tree) -> Listing:
     labels = label_names = None
     if found[pictures[0]] is not None:
         labels, label_names = numbered([str(found[path]) for path in pictures])
-    is_test = None
-    if any(parts.values()):
-        is_test = tuple(
-            any(path.startswith(part) for part, tests in parts.items() if tests) for path in pictures
-        )
+    tests = tuple(part for part, is_test in parts.items() if is_test)
+    is_test = tuple(path.startswith(tests) for path in pictures)
+    if any(is_test):
         _require_trained(pictures, labels, label_names, is_test)
     sha = hashlib.sha256()
     stamps = [[path, tree.files[path].size, tree.files[path].stamp] for path in pictures]
@@ -81,7 +79,7 @@ def find(tree: Tree) -> Listing:
         tuple(pictures),
         None if labels is None else tuple(labels),
         label_names or (),
-        is_test,
+        is_test if any(is_test) else None,
         tuple(_notices(tree, every, found)),
         sha.hexdigest(),
     )

@@ -202,7 +202,7 @@ def _require_enough(listing: Listing, kept: np.ndarray, unreadable: dict[str, st
             f"{len(unreadable)} of {len(listing.pictures)} pictures cannot be read: {first}", fix
         )
     is_test = np.array(listing.is_test or [False] * len(listing.pictures))
-    for tests in {False, bool(is_test.any())}:
+    for tests in (False, True) if listing.is_test else (False,):
         if not (is_test[kept] == tests).any():
             part = "test with" if tests else "train on"
             raise UsageError(f"none of the pictures to {part} can be read: {first}", fix)
@@ -230,4 +230,4 @@ def _list(out: Path, unreadable: dict[str, str]) -> None:
         return
     text = "".join(f"{printable(path)}\t{reason}\n" for path, reason in unreadable.items())
     atomic.write_output(place, lambda file: file.write(text.encode()))
-    log.warning("%d pictures cannot be read and are left out; %s lists them", len(unreadable), place)
+    log.warning("left out: %d pictures that cannot be read, listed in %s", len(unreadable), place)

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ganctl import config, watchdog
+from ganctl import config, data, watchdog
+from ganctl.data.batches import ResidentBatches
 from ganctl.errors import DivergedError
-from ganctl.gan import Hyperparameters
+from ganctl.gan import GAN, Hyperparameters
 from ganctl.networks import mlp
 from ganctl.train import train
 
@@ -225,6 +227,37 @@ def test_a_run_that_goes_back_draws_other_noise(run: Run) -> None:
     run(own("Noted"), own("BreaksAtStep40", "discriminator"), "watchdog.action=rollback")
     assert len(seen) > 4 * EPOCH  # some steps were taken twice
     assert len(torch.unique(torch.cat(seen), dim=0)) == sum(len(z) for z in seen)
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+@pytest.mark.parametrize("every_s", ["600", "1e-9"])  # found at a step's end, and with the next batch in hand
+def test_a_run_that_goes_back_sees_the_batches_of_that_place(
+    every_s: str, stream: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = data.load(data.Source("digits"), val_size=0).train
+    arrays = {"images": digits.images.permute(0, 2, 3, 1).numpy(), "labels": digits.labels.numpy()}
+    np.savez(tmp_path / "own.npz", **arrays)
+    seen: list[tuple[int, Tensor]] = []
+    step = GAN.training_step
+
+    def training_step(gan: GAN, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
+        seen.append((gan.steps, batch[0].clone()))
+        return step(gan, batch, batch_idx)
+
+    monkeypatch.setattr(GAN, "training_step", training_step)
+    run(
+        *("data=npz", f"data.root={tmp_path / 'own.npz'}", f"data.stream={stream}", "data.val_size=150"),
+        *(own("BreaksAtStep40", "discriminator"), "watchdog.action=rollback"),
+        f"checkpoint.every_s={every_s}",
+    )
+    steps = [number for number, _ in seen]
+    went_back = [i for i in range(1, len(steps)) if steps[i] != steps[i - 1] + 1]
+    assert len(went_back) == 1
+    assert steps[went_back[0] - 1] >= 39 > steps[went_back[0]] - (every_s == "1e-9")
+    train_set = data.load(data.Source("npz", tmp_path / "own.npz"), 150).train
+    for number, images in seen:
+        expected, _ = next(iter(ResidentBatches(train_set, 64, seed=0, first=number)))
+        assert torch.equal(images, expected), number
 
 
 def test_rollbacks_are_counted_and_then_it_stops(run: Run, caplog: pytest.LogCaptureFixture) -> None:
