@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganctl import __version__, atomic, data, progress
-from ganctl.data.dataset import Dataset
+from ganctl import __version__, atomic, config_tree, data, progress
+from ganctl.data.dataset import Dataset, DatasetFacts
 from ganctl.devices import describe
 from ganctl.errors import UsageError
 from ganctl.metrics import classifier
@@ -121,6 +121,7 @@ def make(
     steps = steps or training.default_steps(num)
     # Without such instructions bf16 is emulated, slower than float32.
     bf16 = place.type == "cpu" and any(_cpu().get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    mirror = config_tree.value_at(config_tree.defaults({"data": source.name}), "data.flip") is True
     with progress.bar(steps, "step", f"learning the labels of {facts.name}") as bar:
         net = training.train(
             dataset.train,
@@ -128,6 +129,7 @@ def make(
             seed=seed,
             steps=steps,
             device=place,
+            mirror=mirror,
             bf16=bf16,
             on_step=bar.update,
         )
@@ -143,7 +145,10 @@ def make(
         prefix=prefix,
         accuracy=made.accuracy,
     )
-    text = card(facts.name, prefix, _facts(made, net, dataset, seed, place, bf16), matrix, facts.label_names)
+    how = f"shifts up to {training.SHIFT:.0%} of the width{', mirrored at random' if mirror else ''}"
+    said = _facts(made, net, facts, f"{how}, {'bfloat16 autocast' if bf16 else 'float32'}, seed {seed}")
+    said["made with"] += f", {words(describe(place))}"
+    text = card(facts.name, prefix, said, matrix, facts.label_names)
     atomic.write_output(made.card, lambda file: file.write(text.encode()))
     return made
 
@@ -187,15 +192,13 @@ def _cpu() -> dict[str, Any]:
     return capabilities
 
 
-def _facts(
-    made: OwnClassifier, net: Classifier, dataset: Dataset, seed: int, device: torch.device, bf16: bool
-) -> dict[str, str]:
+def _facts(made: OwnClassifier, net: Classifier, data: DatasetFacts, how: str) -> dict[str, str]:
     arguments = ", ".join(f"{key}={value}" for key, value in net.arguments.items())
     size = made.path.stat().st_size
     batch = training.batch_size(made.num_train)
     epochs = made.steps * batch / made.num_train
     return {
-        "data": words(made.dataset) + (f", sha256 `{dataset.facts.digest}`" if dataset.facts.digest else ""),
+        "data": words(made.dataset) + (f", sha256 `{data.digest}`" if data.digest else ""),
         "file": f"{words(made.path.name)}, {size / 1000:.0f} kB, half precision (read as float32)",
         "sha256": f"`{hashlib.sha256(made.path.read_bytes()).hexdigest()}`",
         "network": f"`Classifier({arguments})`, {sum(p.numel() for p in net.parameters()):,} parameters, "
@@ -204,11 +207,9 @@ def _facts(
         f"the most frequent label alone: {chance(made.matrix):.2%}",
         "trained on": f"the {made.num_train:,} training images (a GAN's validation images are among them), "
         "no test image",
-        "recipe": f"{made.steps:,} steps of {batch} ({epochs:.3g} epochs), {training.OPTIMISATION}, "
-        f"shifts up to {training.SHIFT:.0%} of the width, weights averaged, "
-        f"{'bfloat16 autocast' if bf16 else 'float32'}, seed {seed}; BatchNorm folded at the end",
+        "recipe": f"{made.steps:,} steps of {batch} ({epochs:.3g} epochs), {training.OPTIMISATION}, {how}; "
+        "weights averaged, BatchNorm folded at the end",
         "choices": "none by test images: a fixed length and the last averaged weights; test images are "
         "scored once, after the training",
-        "made with": f"ganctl {__version__}, torch {torch.__version__}, {torch.get_num_threads()} thread(s), "
-        f"{words(describe(device))}",
+        "made with": f"ganctl {__version__}, torch {torch.__version__}, {torch.get_num_threads()} thread(s)",
     }

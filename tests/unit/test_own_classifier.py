@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ganctl import build, config, data, own_classifier
+from ganctl import build, config, config_tree, data, own_classifier
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
 from ganctl.errors import UsageError
 from ganctl.metrics import classifier
@@ -76,6 +76,28 @@ def test_the_mirror_image_is_seen_only_where_that_is_allowed() -> None:
     assert 0.25 < share < 0.75
     edge = training.shifted(torch.ones(8, 3, 12, 12), torch.Generator().manual_seed(0))
     assert (edge == 1).all()  # what comes in from outside is the edge, no black border
+
+
+@pytest.mark.parametrize("flip", [True, False, None])
+def test_the_data_say_whether_they_may_be_mirrored(
+    flip: bool | None, found: list[Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    def defaults(chosen: dict[str, str]) -> dict[str, dict[str, bool | None]]:
+        asked.append(chosen)
+        return {"data": {} if flip is None else {"flip": flip}}
+
+    monkeypatch.setattr(config_tree, "defaults", defaults)
+    mirrored: list[bool] = []
+    train = training.train
+    monkeypatch.setattr(
+        training, "train", lambda *args, mirror, **kw: mirrored.append(mirror) or train(*args, **kw)
+    )
+    made = own_classifier.make(data.Source("birds"), tmp_path / "c.safetensors", steps=1)
+    assert asked == [{"data": "birds"}]
+    assert mirrored == [flip is True]
+    assert ("mirrored at random" in made.card.read_text()) == (flip is True)
 
 
 def test_small_sets_get_enough_steps_and_large_ones_no_hours() -> None:
