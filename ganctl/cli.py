@@ -56,7 +56,7 @@ VERBS: dict[str, Verb | Group] = {
     ),
     "train-classifier": Verb(
         "classifier:train_classifier",
-        "Train a classifier of your own labels, for the scores of `eval` and `train`;",
+        "Train a classifier of your own labels, for the scores of `eval` and `train`.",
     ),
     "compare": Verb("evaluate:compare", "Put reports side by side; say which differences exceed the noise."),
     "export": Verb(

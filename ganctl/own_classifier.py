@@ -17,9 +17,10 @@ from ganctl.devices import describe
 from ganctl.errors import UsageError
 from ganctl.metrics import classifier
 from ganctl.metrics import classifier_training as training
-from ganctl.metrics.classifier_card import card, words, worst_pairs
+from ganctl.metrics.classifier_card import card, worst_pairs
 from ganctl.metrics.classifier_net import MIN_RESOLUTION, Classifier
 from ganctl.metrics.confusion import class_scores, confusion_matrix
+from ganctl.wording import markdown
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def make(
     )
     how = f"shifts up to {training.SHIFT:.0%} of the width{', mirrored at random' if mirror else ''}"
     said = _facts(made, net, facts, f"{how}, {'bfloat16 autocast' if bf16 else 'float32'}, seed {seed}")
-    said["made with"] += f", {words(describe(place))}"
+    said["made with"] += f", {markdown(describe(place))}"
     text = card(facts.name, prefix, said, matrix, facts.label_names)
     atomic.write_output(made.card, lambda file: file.write(text.encode()))
     return made
@@ -198,8 +199,8 @@ def _facts(made: OwnClassifier, net: Classifier, data: DatasetFacts, how: str) -
     batch = training.batch_size(made.num_train)
     epochs = made.steps * batch / made.num_train
     return {
-        "data": words(made.dataset) + (f", sha256 `{data.digest}`" if data.digest else ""),
-        "file": f"{words(made.path.name)}, {size / 1000:.0f} kB, half precision (read as float32)",
+        "data": markdown(made.dataset) + (f", sha256 `{data.digest}`" if data.digest else ""),
+        "file": f"{markdown(made.path.name)}, {size / 1000:.0f} kB, half precision (read as float32)",
         "sha256": f"`{hashlib.sha256(made.path.read_bytes()).hexdigest()}`",
         "network": f"`Classifier({arguments})`, {sum(p.numel() for p in net.parameters()):,} parameters, "
         f"features (N, {net.feature_dim})",

@@ -1,11 +1,11 @@
-"""Sizes, ages and tables as people read them."""
+"""Sizes, ages and tables as people read them, and names in Markdown."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from ganctl.errors import UsageError
+from ganctl.errors import UsageError, printable
 
 _AGES = (("year", 31_536_000), ("month", 2_592_000), ("day", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -50,3 +50,8 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
+
+
+def markdown(text: str) -> str:
+    """Words from files that mean themselves in Markdown, in HTML, and in a table."""
+    return re.sub(r"([\\`*_{}\[\]<>!|&~@]|:(?=//))", r"\\\1", printable(text))

@@ -34,8 +34,10 @@ def train_classifier(
     force: Annotated[bool, typer.Option("--force", help="Replace FILE and its card.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Train a classifier of your own labels, for the scores of `eval` and `train`; it looks at no test image
-    before it is scored, once."""
+    """Train a classifier of your own labels, for the scores of `eval` and `train`.
+
+    It learns from the training part alone; the card beside it says how well it does on the test part.
+    """
     from ganctl import own_classifier
     from ganctl.data import Source
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ganctl.errors import printable
 from ganctl.metrics.confusion import class_scores
+from ganctl.wording import markdown
 
 WORST_PAIRS = 5
 
@@ -25,11 +24,11 @@ def card(data: str, prefix: str, facts: Mapping[str, str], matrix: Tensor, label
     recall = class_scores(matrix).recall
     counts = matrix.sum(dim=1).tolist()
     classes = [
-        f"| {words(name)} | {count:,} | {f'{recall[k]:.2%}' if count else '-'} |"
+        f"| {markdown(name)} | {count:,} | {f'{recall[k]:.2%}' if count else '-'} |"
         for k, (name, count) in enumerate(zip(label_names, counts, strict=True))
     ]
     lines = [
-        f"# Classifier for {words(data)}",
+        f"# Classifier for {markdown(data)}",
         "",
         f"Labels and features behind `label_accuracy` and every metric named `{prefix}_…`.",
         "",
@@ -43,7 +42,7 @@ def card(data: str, prefix: str, facts: Mapping[str, str], matrix: Tensor, label
     ]
     if pairs := worst_pairs(matrix):
         lines += ["", "| label | taken for | test images |", "|---|---|---|"]
-        lines += [f"| {words(label_names[i])} | {words(label_names[j])} | {n:,} |" for i, j, n in pairs]
+        lines += [f"| {markdown(label_names[i])} | {markdown(label_names[j])} | {n:,} |" for i, j, n in pairs]
     return "\n".join(lines) + "\n"
 
 
@@ -56,8 +55,3 @@ def worst_pairs(matrix: Tensor) -> list[tuple[int, int, int]]:
         if i != j and count
     ]
     return sorted(wrong, key=lambda pair: -pair[2])[:WORST_PAIRS]
-
-
-def words(text: str) -> str:
-    """Names from files that mean themselves in Markdown, in HTML, and in a table."""
-    return re.sub(r"([\\`*_{}\[\]<>!|&~@]|:(?=//))", r"\\\1", printable(text))

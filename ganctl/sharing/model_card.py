@@ -13,6 +13,7 @@ from ganctl.errors import GanctlError, UsageError, printable
 from ganctl.report import Metric, ReportFile
 from ganctl.sharing import recipe
 from ganctl.snapshot import Snapshot
+from ganctl.wording import markdown
 
 MAX_NAMES = 100  # labels that are listed
 
@@ -55,7 +56,7 @@ def card(
     lines = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         "",
-        f"# Generator for {_text(facts.name)}",
+        f"# Generator for {markdown(facts.name)}",
         "",
         f"The generator of a {kind} GAN: {colours}images of {size} pixels.",
     ]
@@ -72,10 +73,10 @@ def card(
 def _facts(snapshot: Snapshot, G: nn.Module) -> Iterator[tuple[str, str]]:
     facts = snapshot.facts
     count = f": {sum(facts.class_counts):,} training images" if facts.class_counts else ""
-    yield "data", f"{_text(facts.name)}{count}"
+    yield "data", f"{markdown(facts.name)}{count}"
     if facts.num_classes:
         more = facts.num_classes - MAX_NAMES
-        names = ", ".join(_text(name) for name in facts.label_names[:MAX_NAMES])
+        names = ", ".join(markdown(name) for name in facts.label_names[:MAX_NAMES])
         yield "labels", f"{names}, and {more:,} more" if more > 0 else names
     arguments = [f"{key}={value}" for key, value in snapshot.generator.items() if key != "_target_"]
     parameters = sum(p.numel() for p in G.parameters())
@@ -88,12 +89,12 @@ def _facts(snapshot: Snapshot, G: nn.Module) -> Iterator[tuple[str, str]]:
     except unknown:
         pass
     try:
-        yield "recipe", _text(recipe.in_words(snapshot.config))
+        yield "recipe", markdown(recipe.in_words(snapshot.config))
     except unknown:
         pass
     yield "images seen", f"{snapshot.nimg:,} in {snapshot.steps:,} batches"
     yield "weights", f"averaged over the training (EMA); digest {_code(snapshot.digest)}"
-    yield "versions", _text(", ".join(f"{name} {version}" for name, version in snapshot.versions.items()))
+    yield "versions", markdown(", ".join(f"{name} {version}" for name, version in snapshot.versions.items()))
 
 
 def _usage(snapshot: Snapshot) -> list[str]:
@@ -117,7 +118,8 @@ def _scores(report: ReportFile | None) -> list[str]:
         return ["None were computed before it was published."]
     p = report.protocol
     extractors = [
-        f"{_code(name)} (sha256 {_text(stamp.sha256[:8])}; {_text(stamp.resize)}; {_text(stamp.precision)})"
+        f"{_code(name)} (sha256 {markdown(stamp.sha256[:8])}; {markdown(stamp.resize)}; "
+        f"{markdown(stamp.precision)})"
         for name, stamp in p.extractors.items()
     ]
     versions = ", ".join(f"{name} {version}" for name, version in p.versions.items())
@@ -126,26 +128,21 @@ def _scores(report: ReportFile | None) -> list[str]:
         "|---|---|---|---|",
         *(_row(name, metric) for name, metric in report.metrics.items()),
         "",
-        f"{p.num_gen:,} generated images, seeds from {p.seed}, labels {_text(p.labels)}, against "
-        f"{p.num_real:,} of {_text(p.data)}: {_text(p.real)}. In its place: {_text(p.floor)}. "
-        f"Features: {'; '.join(extractors) or 'none'}. On {_text(p.device)}; {_text(versions)}. "
+        f"{p.num_gen:,} generated images, seeds from {p.seed}, labels {markdown(p.labels)}, against "
+        f"{p.num_real:,} of {markdown(p.data)}: {markdown(p.real)}. In its place: {markdown(p.floor)}. "
+        f"Features: {'; '.join(extractors) or 'none'}. On {markdown(p.device)}; {markdown(versions)}. "
         "The whole report is `eval.json`.",
     ]
 
 
 def _row(name: str, metric: Metric) -> str:
     value, floor = ("–" if x is None else f"{x:.4g}" for x in (metric.value, metric.floor))
-    remark = _text(metric.reason or "")
+    remark = markdown(metric.reason or "")
     if metric.std is not None:
         remark = f"± {metric.std:.2g} over {metric.repeats} seeds"
     elif metric.subset_std is not None:
         remark = f"± {metric.subset_std:.2g} within"
     return f"| `{name}` | {value} | {floor} | {remark} |"
-
-
-def _text(words: str) -> str:
-    """Words that mean themselves in Markdown, in HTML, and in a table."""
-    return re.sub(r"([\\`*_{}\[\]<>!|&~@]|:(?=//))", r"\\\1", printable(words))
 
 
 def _code(words: str) -> str:

@@ -54,13 +54,13 @@ def accuracy(net: torch.nn.Module, images: ImageSet) -> float:
 
 
 def test_what_can_be_learnt_is_learnt_and_what_cannot_is_not() -> None:
-    learnt = training.train(SHAPES.train, 3, seed=0, steps=60, device=CPU)
+    learnt = training.train(SHAPES.train, 3, seed=0, steps=40, device=CPU)
     assert accuracy(learnt, SHAPES.test) >= 0.95
     shuffled = []
     for part, seed in ((SHAPES.train, 3), (SHAPES.test, 4)):
         order = torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))
         shuffled.append(ImageSet(part.images, part.labels[order]))
-    guessing = training.train(shuffled[0], 3, seed=0, steps=25, device=CPU)
+    guessing = training.train(shuffled[0], 3, seed=0, steps=20, device=CPU)
     assert accuracy(guessing, shuffled[1]) <= 1 / 3 + 0.13  # three standard deviations of 150 guesses
 
 
@@ -128,7 +128,7 @@ def test_the_card_says_what_an_independent_count_says(found: list[Dataset], tmp_
     hard = SHAPES.test.labels.clone()
     hard[:9] = (hard[:9] + 1) % 3  # nine images nobody can get right
     found[0] = replace(SHAPES, test=ImageSet(SHAPES.test.images, hard))
-    made = own_classifier.make(A_NAME, tmp_path / "own.safetensors", steps=60)
+    made = own_classifier.make(A_NAME, tmp_path / "own.safetensors", steps=40)
     loaded = classifier.read(made.path)
     with torch.no_grad():
         seen = loaded.module(SHAPES.test.images.float() / 127.5 - 1)[0].argmax(1)
