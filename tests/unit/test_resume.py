@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -375,6 +376,13 @@ def test_a_strangers_checkpoint_says_neither_where_to_write_nor_whom_to_tell(
     assert state(result.run.path)["steps"][0] == 3
     # its rows begin where it goes on
     assert [row["step"] for row in rows_of(result.run.path) if "train/d_loss" in row] == [3]
+
+
+def test_a_strangers_checkpoint_does_not_say_which_classifier_to_read() -> None:
+    theirs = config.compose(["callbacks.evaluate.classifier=/home/them/x.safetensors"]).model_dump()
+    sent: Any = SimpleNamespace(snapshot=SimpleNamespace(config=theirs))
+    evaluate = resume._config(None, sent)["callbacks"]["evaluate"]
+    assert evaluate == theirs["callbacks"]["evaluate"] | {"classifier": None}
 
 
 @pytest.mark.slow
