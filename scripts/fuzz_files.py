@@ -4,8 +4,9 @@
     python scripts/fuzz_files.py --cases 100 --seed 1
 
 The good files are written by the tool's own writers. Generators are read, rebuilt and asked for four images;
-image files are opened and decoded whole. Each variant must be refused with a `UsageError` of one line, or
-mean exactly what the original means (a bit that nothing depends on). Everything else is a violation:
+image files are opened and decoded whole, pictures as `ganctl data prepare` does. Each variant must be
+refused with a `UsageError` of one line, or mean exactly what the original means (a bit that nothing depends
+on). Everything else is a violation:
 
 - `ran`: a payload left its mark, or the reader started a process, opened a socket, wrote a file, or
   imported a stranger's module (an audit hook sees it);
@@ -40,9 +41,13 @@ from mutate import CANARY, Good, Mutation, good_files
 from mutate_ckpt import CKPT
 from mutate_claims import SAFETENSORS
 from mutate_images import NPZ, PNG, SHEET
+from mutate_pictures import JPEG, ZIP
 
 from ganctl import atomic, checkpoint, inputs, pngs
 from ganctl import data as datasets
+from ganctl.data import pictures
+from ganctl.data.decode import Recipe, decode
+from ganctl.data.tree import UnreadableError, open_tree
 from ganctl.errors import UsageError
 from ganctl.generator import Generator
 from ganctl.replay import Replay
@@ -51,7 +56,7 @@ MAX_MEGABYTES = 200.0
 MAX_SECONDS = 10.0
 ADDRESS_SPACE = 4 << 30  # on top of what the process has before
 MUTATIONS: dict[str, dict[str, Mutation]] = {"ckpt": CKPT, "safetensors": SAFETENSORS, "npz": NPZ, "png": PNG}
-MUTATIONS["sheet"] = SHEET
+MUTATIONS |= {"sheet": SHEET, "jpeg": JPEG, "zip": ZIP}
 
 
 def _of_own(mutation: Mutation) -> Mutation:
@@ -60,7 +65,8 @@ def _of_own(mutation: Mutation) -> Mutation:
 
 MUTATIONS["own"] = {name: _of_own(mutation) for name, mutation in NPZ.items()}
 # Of the cases of each form: most of them where most can go wrong.
-SHARES = {"ckpt": 0.5, "safetensors": 0.25, "npz": 0.0625, "own": 0.0625, "png": 0.0625, "sheet": 0.0625}
+SHARES = {"ckpt": 0.5, "safetensors": 0.125, "npz": 0.0625, "own": 0.0625, "png": 0.0625, "sheet": 0.0625}
+SHARES |= {"jpeg": 0.0625, "zip": 0.0625}
 WATCHED = (
     "os.system",
     "os.exec",
@@ -135,16 +141,44 @@ def read_sheet(path: Path) -> Any:
     return again.picture.size, again.picture.tobytes()
 
 
+def read_photograph(path: Path) -> Any:
+    """What `ganctl data prepare` makes of one file; a JPEG has no checksums, so its pixels may be any."""
+    try:
+        pixels = decode(path.read_bytes(), Recipe(8))
+    except UnreadableError as error:
+        raise UsageError(" ".join(str(error).split()), "leave it out") from error
+    return pixels.shape, str(pixels.dtype)
+
+
+def read_zip(path: Path) -> Any:
+    """All that a zip of pictures means to `ganctl data prepare`."""
+    with open_tree(path) as tree:
+        found = pictures.find(tree)
+        try:
+            pixels = [decode(tree.read(name), Recipe(8)).tobytes() for name in found.pictures]
+        except UnreadableError as error:
+            raise UsageError(" ".join(str(error).split()), "leave it out") from error
+    return found.pictures, found.labels, found.label_names, pixels
+
+
 def written(form: str, data: bytes, folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     """The file and what reads it. A PNG gets a folder."""
     if form != "png":
         path = folder / (f"case.{form}" if form != "own" else "own.npz")
         path.write_bytes(data)
-        readers = {"npz": read_images, "sheet": read_sheet, "own": read_own}
-        return path, readers.get(form, read_generator)
+        return path, READERS.get(form, read_generator)
     (folder / "pictures").mkdir(exist_ok=True)
     (folder / "pictures" / "3_seed000000.png").write_bytes(data)
     return folder / "pictures", read_picture
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "npz": read_images,
+    "sheet": read_sheet,
+    "jpeg": read_photograph,
+    "zip": read_zip,
+    "own": read_own,
+}
 
 
 def judged(path: Path, read: Callable[[Path], Any], meanings: list[Any]) -> Outcome:
@@ -215,6 +249,8 @@ def worker(seed: int, cases: list[tuple[int, str, str]], good: Good, folder: Pat
         "npz": (good.npz,),
         "png": (good.png,),
         "sheet": (good.sheet,),
+        "jpeg": (good.jpeg,),
+        "zip": (good.zip,),
         "own": (good.own,),
     }
     meanings = {}

@@ -35,6 +35,8 @@ class Good:
         npz: images, labels and seeds.
         png: one image.
         sheet: a grid of the second generator, with the names of the labels.
+        jpeg: a picture of noise.
+        zip: two labelled pictures, and the file of their labels.
         own: a prepared data set.
     """
 
@@ -45,6 +47,8 @@ class Good:
     npz: bytes
     png: bytes
     sheet: bytes
+    jpeg: bytes
+    zip: bytes
     own: bytes
 
 
@@ -94,7 +98,23 @@ def good_files(folder: Path) -> Good:
         Image.new("L", (8, 8), 20 * k).save(class_folder / f"{k}.png")
     prepare(folder / "pictures", folder / "own.npz", Recipe(8))
     shutil.rmtree(folder / "pictures")
-    names = ("0.ckpt", "1.ckpt", "0.safetensors", "1.safetensors", "0.npz", "0.png", "sheet.png", "own.npz")
+    noise = images.to_pil((torch.rand(3, 24, 24) * 255).to(torch.uint8))
+    noise.save(folder / "0.jpeg")
+    png = (folder / "0.png").read_bytes()
+    labelled = {"a.png": png, "b.jpg": (folder / "0.jpeg").read_bytes(), "labels.csv": b"a.png,x\nb.jpg,y\n"}
+    (folder / "0.zip").write_bytes(zipped(labelled))
+    names = (
+        "0.ckpt",
+        "1.ckpt",
+        "0.safetensors",
+        "1.safetensors",
+        "0.npz",
+        "0.png",
+        "sheet.png",
+        "0.jpeg",
+        "0.zip",
+        "own.npz",
+    )
     return Good(*((folder / name).read_bytes() for name in names))
 
 

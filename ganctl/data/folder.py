@@ -12,7 +12,7 @@ import torch
 from ganctl.data import npz_file, pictures
 from ganctl.data.dataset import Dataset, DatasetFacts
 from ganctl.data.decode import Recipe
-from ganctl.data.family import Family, Outline
+from ganctl.data.family import Family, Outline, cut_own
 from ganctl.data.prepare import listing_digest, prepare
 from ganctl.data.source import Source
 from ganctl.data.split import test_places
@@ -59,7 +59,7 @@ def _outline(source: Source, val_size: int | None, val_seed: int) -> Outline:
         is_test[test_places(labels, num)] = True
     train_labels = None if labels is None else torch.from_numpy(labels[~is_test])
     num_test = int(is_test.sum())
-    kept, held_out = npz_file.cut_own(name, num - num_test, train_labels, val_size, val_seed)
+    kept, held_out = cut_own(name, num - num_test, train_labels, val_size, val_seed)
     facts = DatasetFacts(name, listing.label_names, recipe.channels, recipe.resolution, class_counts=())
     return Outline(facts, len(kept), len(held_out), num_test, place=None, mapped=True)
 

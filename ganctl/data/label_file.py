@@ -16,6 +16,7 @@ NAMES = ("labels.csv", "metadata.csv", "metadata.jsonl")
 FILE_COLUMNS = ("file", "file_name", "filename")
 MAX_LABEL = 200  # letters
 FEW = 3  # names in an error
+MAX_QUOTED = 80  # letters of each
 
 
 def read(tree: Tree, part: str, pictures: Sequence[str]) -> dict[str, str] | None:
@@ -47,14 +48,15 @@ def read(tree: Tree, part: str, pictures: Sequence[str]) -> dict[str, str] | Non
                 missing.append(name)
             elif found.setdefault(path, checked(label, f"{file}, line {line}")) != label.strip():
                 raise UsageError(
-                    f"{file} gives {name} two labels, {found[path]} and {label}", "keep one of them"
+                    f"{file} gives {_short(name)} two labels, {found[path]} and {label}", "keep one of them"
                 )
     except (UnreadableError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read {file}: {error}", fix) from error
     if missing:
+        listed = ", ".join(map(_short, missing[:FEW]))
         more = f" and {len(missing) - FEW} more" if len(missing) > FEW else ""
         raise UsageError(
-            f"{file} names {len(missing)} pictures that are not there: {', '.join(missing[:FEW])}{more}",
+            f"{file} names {len(missing)} pictures that are not there: {listed}{more}",
             "add them, or remove their lines; names are paths from the folder of the file, with the suffix",
         )
     if not found:
@@ -76,7 +78,7 @@ def _csv_rows(file: str, text: str) -> Iterator[tuple[int, str, str]]:
                 continue
             if len(row) != 2 or not words[0].endswith(SUFFIXES):
                 raise UsageError(
-                    f"{file} has the columns {', '.join(row)}",
+                    f"{file} has the columns {', '.join(map(_short, row[:10]))}",
                     "name them file,label, or give two without names",
                 )
         if len(row) < least:
@@ -98,7 +100,7 @@ def _json_rows(file: str, text: str) -> Iterator[tuple[int, str, str]]:
         keys = sorted(row) if isinstance(row, dict) else []
         if not {"file_name", "label"} <= set(keys):
             raise UsageError(
-                f"{file}, line {number}, has {', '.join(keys) or 'no keys'}",
+                f"{file}, line {number}, has {', '.join(map(_short, keys[:10])) or 'no keys'}",
                 "give each line a file_name and a label",
             )
         name, label = row["file_name"], row["label"]
@@ -118,6 +120,10 @@ def checked(text: str, where: str) -> str:
     """
     label = text.strip()
     if not 0 < len(label) <= MAX_LABEL or "\0" in label or any("\ud800" <= c <= "\udfff" for c in label):
-        what = f"the label {label!r}" if label else "an empty label"
+        what = f"the label {_short(label)!r}" if label else "an empty label"
         raise UsageError(f"{where}: {what}", f"give it a name of at most {MAX_LABEL} letters")
     return label
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"

@@ -14,7 +14,7 @@ from typing import Protocol
 from ganctl import untrusted
 from ganctl.errors import UsageError
 
-MAX_FILE_BYTES = 256 << 20
+MAX_FILE_BYTES = 128 << 20
 MAX_ZIP_DIRECTORY_BYTES = 32 << 20  # some 300 000 files
 
 

@@ -103,15 +103,10 @@ def test_a_constant_stays_constant(value: int) -> None:
 # -- modes -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["PNG", "TIFF"])
-@pytest.mark.parametrize("order", ["<u2", ">u2"])
+@pytest.mark.parametrize(("form", "order"), [("PNG", ""), ("TIFF", "<"), ("TIFF", ">")])
 def test_sixteen_bits_are_scaled(form: str, order: str) -> None:
     values = np.arange(256).reshape(16, 16) * 257
-    image = Image.fromarray(values.astype("<u2"))
-    if form == "TIFF" and order == ">u2":
-        content = big_endian_tiff(values)
-    else:
-        content = encoded(image, form)
+    content = tiff(values, 16, order) if form == "TIFF" else encoded(Image.fromarray(values.astype("<u2")))
     found = decode(content, Recipe(16, "none", 1))[:, :, 0]
     assert np.array_equal(found, np.arange(256).reshape(16, 16))
     # and are kept until the end: 127.5 and a bit less or more
@@ -119,18 +114,45 @@ def test_sixteen_bits_are_scaled(form: str, order: str) -> None:
     assert decode(encoded(fine), Recipe(2, "none", 1)).ravel().tolist() == [127, 128, 127, 128]
 
 
-def big_endian_tiff(values: np.ndarray) -> bytes:
+def tiff(values: np.ndarray, bits: int, order: str) -> bytes:
+    """(H, W) as an uncompressed grey TIFF of 16 bits, or of 12 that are packed."""
     height, width = values.shape
-    raw = values.astype(">u2").tobytes()
-    tags = [(256, 3, width), (257, 3, height), (258, 3, 16), (259, 3, 1), (262, 3, 1)]
+    raw = values.astype(f"{order}u2").tobytes()
+    if bits == 12:
+        a, b = values.reshape(-1, 2).T
+        raw = np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], axis=1).astype(np.uint8).tobytes()
+    tags = [(256, 3, width), (257, 3, height), (258, 3, bits), (259, 3, 1), (262, 3, 1)]
     tags += [(273, 4, 8), (277, 3, 1), (278, 3, height), (279, 4, len(raw))]
     entries = b"".join(
-        struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", v, 0) if kind == 3 else struct.pack(">I", v))
-        for tag, kind, v in tags
+        struct.pack(f"{order}HHI", tag, kind, 1) + struct.pack(f"{order}{'HH' if kind == 3 else 'I'}", *value)
+        for tag, kind, number in tags
+        for value in [(number, 0) if kind == 3 else (number,)]
     )
-    return (
-        b"MM\0*" + struct.pack(">I", 8 + len(raw)) + raw + struct.pack(">H", len(tags)) + entries + bytes(4)
+    start = b"MM\0*" if order == ">" else b"II*\0"
+    where = struct.pack(f"{order}I", 8 + len(raw))
+    return start + where + raw + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+def test_twelve_bits_are_scaled() -> None:
+    values = np.arange(256).reshape(16, 16) * 16 + 7
+    wide = np.concatenate([values, values[:, :4]], axis=1)  # to be cropped, which forgets the file
+    found = decode(tiff(wide, 12, "<"), Recipe(16, "center", 1))[:, :, 0]
+    assert np.abs(found - wide[:, 2:18] * 255 / 4095).max() <= 0.5 + 1e-3
+
+
+def test_sixteen_bits_of_colour_keep_their_upper_eight() -> None:
+    values = np.arange(768).reshape(16, 16, 3) * 85
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(rows),
+        b"IEND": b"",
+    }
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks.items()
     )
+    assert np.array_equal(decode(content, Recipe(16)), values >> 8)
 
 
 def test_what_is_transparent_is_white() -> None:

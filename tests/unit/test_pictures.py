@@ -196,6 +196,7 @@ WRONG: dict[str, tuple[Files | tuple[str, ...], str, str]] = {
     ),
     "no names": ({**PNGS, "labels.csv": "file,label\n"}, "labels.csv names no pictures", "columns"),
     "no labels": ({**PNGS, "labels.csv": "file,text\n1.png,a\n"}, "has the columns file, text", "file,label"),
+    "long name": ({**PNGS, "labels.csv": '"' * 99_999}, 'has the columns "{80}…\n', "file,label"),
     "short line": ({**PNGS, "labels.csv": "1.png,a\n2.png\n"}, "line 2, has 1 columns", "a file and a label"),
     "empty label": (
         {**PNGS, "labels.csv": "1.png,a\n2.png,\n"},
@@ -228,6 +229,7 @@ def test_what_makes_no_sense_is_said(tmp_path: Path, case: str) -> None:
         found(folder_of(tmp_path / "src", files))
     assert fix in caught.value.fix
     assert len(caught.value.what.splitlines()) == 1
+    assert len(caught.value.what) < 400
 
 
 def test_a_listing_is_named_by_all_that_it_depends_on(tmp_path: Path) -> None:

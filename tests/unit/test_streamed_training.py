@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_streamed_stopped_and_gone_on_as_if_resident(
     with pytest.raises(InterruptedRunError):
         train(composed(own, tmp_path / "stopped", "data.stream=true"))
     monkeypatch.undo()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("batches")]
     found = resume.find(str(tmp_path / "stopped"))
     moved = own.rename(own.with_name("moved.npz"))  # the same content, elsewhere
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,13 @@ def test_pictures_keep_their_labels_and_parts_are_disjoint(pets: Path) -> None:
     assert sorted(seen) == list(range(40))
     assert len(loaded.test) == 4
     assert len(loaded.val) == 3
+
+
+def test_a_zip_is_as_good(pets: Path, tmp_path: Path) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", pets))
+    unpacked, zipped = data.load(source(pets)), data.load(source(archive))
+    assert zipped.facts == replace(unpacked.facts, name="folder:zipped")
+    assert torch.equal(zipped.train.images, unpacked.train.images)
 
 
 def test_they_are_prepared_once_and_anew_when_they_change(

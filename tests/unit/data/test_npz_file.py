@@ -176,6 +176,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a gap": ({"labels": np.arange(60) % 2 * 2, "label_names": None}, "no training image of 1"),
     "one name twice": ({"label_names": np.array(["cat", "cat"])}, "not all different"),
     "escape": ({"label_names": np.array(["cat", "\x1b[2J"])}, "control characters"),
+    "no letter": ({"label_names": np.array(["cat", "\ud800"])}, "control characters"),
     "other split": ({"split": np.full(60, 2, np.uint8)}, "0 training and 0 test"),
     "no test part": ({"split": np.zeros(60, np.uint8)}, "60 training and 0 test"),
     "later format": ({"about": np.array('{"format": 2, "sha256": ""}')}, "format 2"),
