@@ -80,10 +80,11 @@ def trained_on(snapshot: Snapshot, root: Path | None = None) -> Dataset:
             )
         source = replace(source, root=None)
     dataset = data.load(source, val_size=0)
-    if facts.digest != dataset.facts.digest:
+    now = dataset.facts
+    if facts.digest != now.digest or (now.digest and facts.label_names != now.label_names):
         raise UsageError(
             f"{source.root or source.name} is not what the checkpoint was trained on: "
-            f"{_difference(facts, dataset.facts)}",
+            f"{_difference(facts, now)}",
             f"restore it, or compare with what it is now: --data {source.root or source.name}",
         )
     return dataset

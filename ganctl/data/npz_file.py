@@ -53,7 +53,8 @@ def dataset(path: Path, name: str, val_size: int | None, val_seed: int) -> Datas
         mapped = MappedImageSet(rows, torch.arange(len(rows)), labels)
         parts = [mapped.only(train), mapped.subset(val), mapped.only(file.test)]
     counts = count(parts[0].labels, file.label_names)
-    return Dataset(file.facts(name, counts, digest), parts[0], parts[1], parts[2], held_out=file.held_out)
+    facts = file.facts(name, counts, digest)
+    return Dataset(facts, parts[0], parts[1], parts[2], held_out=file.held_out)
 
 
 def outline(path: Path, name: str, val_size: int | None, val_seed: int) -> Outline:

@@ -90,6 +90,9 @@ def test_data_that_have_changed_are_refused_and_named(tmp_path: Path) -> None:
     assert f"--data {path}" in caught.value.fix
     _, reals = held_against(snapshot, text=str(path))  # said: then it is that
     assert reals.protocol["real_sha256"] != snapshot.facts.digest
+    write(path, names=("dog", "cat"))  # the same images and numbers, called otherwise
+    with pytest.raises(UsageError, match="other labels, in another order"):
+        held_against(snapshot)
     write(path, names=("cat", "bird", "cow"))
     with pytest.raises(UsageError, match="other labels, without dog and with bird, cow"):
         held_against(snapshot)
