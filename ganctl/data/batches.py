@@ -34,7 +34,7 @@ class ResidentBatches:
         drop_last: leave out a last batch that is not full.
         first: number, over all epochs, of the batch to begin with: those before it were trained on.
         until: number of the batch before which to end; None for no end.
-        pin: batches from a file lie in memory that a GPU copies from while it computes.
+        pin: batches from a file lie in pinned memory, from which a copy to a GPU holds nothing up.
 
     Raises:
         UsageError: there are images, but not enough for one batch.
