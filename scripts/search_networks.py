@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ganctl.networks import dcgan
-from ganctl.networks.heads import ProjectionHead
+from ganctl.networks import dcgan, heads
 
 
 class Generator(dcgan.Generator):
@@ -56,6 +55,7 @@ class Unshuffled(nn.Module):
         width: int = 32,
         features: int = 128,
         full_size_maps: int = 0,
+        head: str = "projection",
         convolutions: int = 1,
     ) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Unshuffled(nn.Module):
         self.layers = nn.Sequential(
             *layers, nn.Flatten(), nn.Linear(2 * width * size**2, features), nn.LeakyReLU(0.2)
         )
-        self.head = ProjectionHead(features, num_classes)
+        self.head = heads.build(head, features, num_classes)
 
     def forward(self, images: Tensor, y: Tensor) -> Tensor:
         logits: Tensor = self.head(self.layers(images), y)

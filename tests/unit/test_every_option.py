@@ -22,6 +22,7 @@ from ganctl.train import train
 SMALL = {
     "dcgan": ["model.generator.width=4", "model.discriminator.width=4", "model.discriminator.features=8"],
     "mlp": ["model.generator.widths=[8]", "model.discriminator.width=8"],
+    "resnet": ["model.generator.widths=[8,4]", "model.discriminator.widths=[8,4]"],
 }
 QUIET = {"data": ["data=digits"], "logger": ["logger=none"], "callbacks": ["callbacks=none"]}
 REFUSED = {  # without a GPU, an extra or an account; composed all the same

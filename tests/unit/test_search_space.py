@@ -63,7 +63,7 @@ def test_a_float_range_holds_the_numbers_that_were_meant() -> None:
         (["seed=range(3,1)"], "no number in it", "range(start"),
         (["seed=range(1,2,0)"], "no number in it", "range(start"),
         (["seed=range(100000000)"], "too many", "interval"),
-        (["model=glob(*)"], "glob", "choice(dcgan,mlp)"),
+        (["model=glob(*)"], "glob", "choice(dcgan,mlp,resnet)"),
         (["model.lr=shuffle(1,2)"], "order", "shuffle"),
         (["model.lr"], "cannot read", "key=value"),
         (["run.dir=a,b"], "run folder", "--name"),

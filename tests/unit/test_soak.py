@@ -127,8 +127,10 @@ def test_a_sample_of_a_real_process(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 3, "train/images_per_s": 7.5}\n')
     (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
     (tmp_path / "wandb" / "offline-run-1" / "run-1.wandb").write_bytes(b"x" * 100)
-    service = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', 'wandb-core'])"
-    program = f"import subprocess, sys, time; {service}; print(flush=True); time.sleep(60)"
+    # The service itself says that it is there: until then its process has its parent's command line.
+    service = "'import time; print(flush=True); time.sleep(60)'"
+    started = f"subprocess.Popen([sys.executable, '-c', {service}, 'wandb-core'])"
+    program = f"import subprocess, sys, time; {started}; time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
