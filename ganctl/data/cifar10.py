@@ -4,7 +4,6 @@ or fetched, and checked at every load."""
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from ganctl import atomic
-from ganctl.data import cifar_files
+from ganctl.data import cifar_files, places
 from ganctl.data.cifar_files import FOLDER, CifarSet, Images
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
 from ganctl.data.family import Family, Outline, cut, of_parts
@@ -96,23 +95,13 @@ def find(root: Path | None = None, spec: CifarSet = CIFAR10) -> Found | None:
     Raises:
         UsageError: an altered file in any place that is looked at, or a `root` without the files.
     """
-    if root is not None:
-        if not root.is_dir():
-            raise UsageError(f"the data folder {root} does not exist", "give an existing folder as root")
-        found = _find_below(root, spec, f"replace it by {spec.name}'s own, or give another root")
-        if found is None:
-            raise UsageError(
-                f"no {spec.name} in {root}: looked for {spec.file} and {FOLDER}",
-                "put one of them there, or give no root to have it searched and fetched",
-            )
-        return found
-    if chosen := os.environ.get("GANCTL_DATA_DIR"):
-        place = Path(chosen).expanduser()
-        if not place.is_dir():
-            log.warning("GANCTL_DATA_DIR=%s is not a folder", chosen)
-        elif found := _find_below(place, spec, "replace it, or unset GANCTL_DATA_DIR"):
-            return found
-    return _find_cached(spec)
+    return places.search(
+        spec.name,
+        root,
+        lambda place, fix: _find_below(place, spec, fix),
+        f"{spec.file} and {FOLDER}",
+        lambda: _find_cached(spec),
+    )
 
 
 def _find_cached(spec: CifarSet) -> Found | None:

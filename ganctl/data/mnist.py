@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import logging
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from ganctl import atomic
+from ganctl.data import places
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
 from ganctl.data.family import Family, Outline, cut, of_parts
 from ganctl.data.idx import AlteredError, IdxFile, decode_pickle, encode_idx, read_checked
@@ -161,26 +161,18 @@ def find(spec: IdxSet, root: Path | None = None) -> Found | None:
         UsageError: an altered file in any place that is looked at, or a `root` without the files.
     """
     layouts = (spec.folder, f"{spec.torchvision_class}/raw", ".")
-    if root is not None:
-        if not root.is_dir():
-            raise UsageError(f"the data folder {root} does not exist", "give an existing folder as root")
-        found = _find_below(root, layouts, spec, f"replace it by {spec.name}'s own, or give another root")
-        if found is None:
-            names = ", ".join(f"{file.name}[.gz]" for file in spec.files)
-            raise UsageError(
-                f"no {spec.name} in {root}: looked for {names} in {', '.join(layouts)}",
-                "put the files there, or give no root to have them searched and fetched",
-            )
-        return found
-    if chosen := os.environ.get("GANCTL_DATA_DIR"):
-        place = Path(chosen).expanduser()
-        if not place.is_dir():
-            log.warning("GANCTL_DATA_DIR=%s is not a folder", chosen)
-        elif found := _find_below(place, layouts, spec, "replace it, or unset GANCTL_DATA_DIR"):
-            return found
-    if found := _find_below(SYSTEM_DIR, layouts[:1], spec, "reinstall the system package that it belongs to"):
-        return found
-    return _find_cached(spec)
+
+    def elsewhere() -> Found | None:
+        fix = "reinstall the system package that it belongs to"
+        return _find_below(SYSTEM_DIR, layouts[:1], spec, fix) or _find_cached(spec)
+
+    return places.search(
+        spec.name,
+        root,
+        lambda place, fix: _find_below(place, layouts, spec, fix),
+        f"{', '.join(f'{file.name}[.gz]' for file in spec.files)} in {', '.join(layouts)}",
+        elsewhere,
+    )
 
 
 def _find_below(place: Path, layouts: tuple[str, ...], spec: IdxSet, fix: str) -> Found | None:
@@ -307,8 +299,8 @@ def family(spec: IdxSet) -> Family:
 
     def _load(source: Source, val_size: int | None, val_seed: int) -> Dataset:
         train, test = load(spec, source.root)
-        places = cut(spec.name, len(train), VAL_SIZE if val_size is None else val_size, val_seed)
-        return of_parts(spec.name, names, train, test, *places)
+        parts = cut(spec.name, len(train), VAL_SIZE if val_size is None else val_size, val_seed)
+        return of_parts(spec.name, names, train, test, *parts)
 
     def _outline(source: Source, val_size: int | None, val_seed: int) -> Outline:
         num_train, resolution, _ = spec.train_images.shape

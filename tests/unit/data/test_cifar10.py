@@ -9,11 +9,9 @@ import os
 import pickle
 import struct
 import tarfile
-import threading
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -126,34 +124,18 @@ def _no_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Small) -
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[[bytes], tuple[str, list[str]]]]:
+def serve_archive(
+    tmp_path: Path, serve: Callable[[Path], tuple[str, list[str]]]
+) -> Callable[[bytes], tuple[str, list[str]]]:
     """Serves one file over HTTP: (address, the paths asked for so far)."""
-    running = []
 
     def start(content: bytes) -> tuple[str, list[str]]:
-        asked: list[str] = []
-        folder = tmp_path / f"served-{len(running)}"
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
         (folder / "archive.tar.gz").write_bytes(content)
+        address, asked = serve(folder)
+        return f"{address}archive.tar.gz", asked
 
-        class Handler(SimpleHTTPRequestHandler):
-            def log_request(self, *args: Any) -> None:
-                asked.append(self.path)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.append((httpd, thread))
-        return f"http://127.0.0.1:{httpd.server_port}/archive.tar.gz", asked
-
-    yield start
-    for httpd, thread in running:
-        httpd.shutdown()
-        httpd.server_close()
-        thread.join()
+    return start
 
 
 def archive_of(files: dict[str, bytes]) -> bytes:
@@ -262,10 +244,10 @@ def test_a_pickle_of_something_else_is_refused(
 
 
 def test_fetched_from_the_archive(
-    monkeypatch: pytest.MonkeyPatch, small: Small, serve: Callable[[bytes], tuple[str, list[str]]]
+    monkeypatch: pytest.MonkeyPatch, small: Small, serve_archive: Callable[[bytes], tuple[str, list[str]]]
 ) -> None:
     archive = archive_of(small.files)
-    url, asked = serve(archive)
+    url, asked = serve_archive(archive)
     publish(monkeypatch, small.files, url, archive)
     assert_loaded(small)
     assert_loaded(small)
@@ -288,7 +270,7 @@ def test_fetched_from_the_archive(
 def test_an_altered_archive_is_refused_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     small: Small,
-    serve: Callable[[bytes], tuple[str, list[str]]],
+    serve_archive: Callable[[bytes], tuple[str, list[str]]],
     damage: str,
 ) -> None:
     files = small.files
@@ -302,7 +284,7 @@ def test_an_altered_archive_is_refused_and_leaves_nothing(
         "link": (linked(files), "lacks cifar-10-batches-py/test_batch"),
         "other": (b"<html>not found</html>", "cannot be read"),
     }[damage]
-    url, _ = serve(altered)
+    url, _ = serve_archive(altered)
     # but for the first, as if even the checksum of the whole were theirs
     publish(monkeypatch, files, url, good if damage == "flip" else altered)
     with pytest.raises(UsageError, match=reason) as caught:
@@ -328,10 +310,10 @@ def linked(files: dict[str, bytes]) -> bytes:
 
 
 def test_what_is_kept_is_checked_and_force_replaces_it(
-    monkeypatch: pytest.MonkeyPatch, small: Small, serve: Callable[[bytes], tuple[str, list[str]]]
+    monkeypatch: pytest.MonkeyPatch, small: Small, serve_archive: Callable[[bytes], tuple[str, list[str]]]
 ) -> None:
     archive = archive_of(small.files)
-    url, asked = serve(archive)
+    url, asked = serve_archive(archive)
     publish(monkeypatch, small.files, url, archive)
     kept = cifar10.fetch(spec=SPEC)
     with np.load(kept, allow_pickle=False) as file:
@@ -459,10 +441,10 @@ print(int(train.images.long().sum()), int(test.labels.sum()))
 
 @pytest.mark.slow
 def test_two_processes_fetch_once(
-    monkeypatch: pytest.MonkeyPatch, small: Small, serve: Callable[[bytes], tuple[str, list[str]]]
+    monkeypatch: pytest.MonkeyPatch, small: Small, serve_archive: Callable[[bytes], tuple[str, list[str]]]
 ) -> None:
     archive = archive_of(small.files)
-    url, asked = serve(archive)
+    url, asked = serve_archive(archive)
     publish(monkeypatch, small.files, url, archive)
     official = torchvision.datasets.CIFAR10
     known = {name: getattr(official, name) for name in ("url", "tgz_md5", "train_list", "test_list")}

@@ -7,12 +7,9 @@ import hashlib
 import os
 import pickle
 import struct
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -108,34 +105,6 @@ def _no_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     (tmp_path / "wheels").mkdir()
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Path], tuple[str, list[str]]]]:
-    """Serves a folder over HTTP: (address, the paths asked for so far)."""
-    running = []
-
-    def start(folder: Path) -> tuple[str, list[str]]:
-        asked: list[str] = []
-
-        class Handler(SimpleHTTPRequestHandler):
-            def log_request(self, *args: Any) -> None:
-                asked.append(self.path)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.append((httpd, thread))
-        return f"http://127.0.0.1:{httpd.server_port}/", asked
-
-    yield start
-    for httpd, thread in running:
-        httpd.shutdown()
-        httpd.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize("layout", [".", "tiny-set", "MNIST/raw"])
