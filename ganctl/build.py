@@ -135,7 +135,7 @@ def build_trainer(cfg: Config, steps: int) -> pl.Trainer:
             precision="bf16-mixed" if t.precision == "bf16" else "32-true",
             max_epochs=-1,
             max_steps=steps,
-            # Each epoch asks for the batches that are left of it: see ResidentData.
+            # Each epoch asks for the batches that are left of it: see ImageData.
             reload_dataloaders_every_n_epochs=1,
             limit_val_batches=one,
             limit_test_batches=one,

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ganctl import generate, images, progress
 from ganctl.data.dataset import DatasetFacts, ImageSet
-from ganctl.data.module import ResidentData
+from ganctl.data.module import ImageData
 from ganctl.errors import UsageError
 from ganctl.gan import GAN
 from ganctl.loggers import RunLog
@@ -247,5 +247,5 @@ def _due(trainer: pl.Trainer, every_epochs: int) -> bool:
 def _epoch(trainer: pl.Trainer) -> int:
     """The epoch that has just ended, from 1. Lightning counts those since the last resume."""
     resident = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(resident, ResidentData)
+    assert isinstance(resident, ImageData)
     return math.ceil(trainer.global_step / resident.batches_per_epoch)

@@ -16,7 +16,7 @@ import torch
 from ganctl import build
 from ganctl.config_schema import Config
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
-from ganctl.data.module import ResidentData
+from ganctl.data.module import ImageData
 from ganctl.gan import GAN
 
 TIMED_S = 2.0  # of training steps, on random images
@@ -63,7 +63,7 @@ def measure(
     trainer = build.build_trainer(single, MAX_STEPS)
     steps = _Steps(clock)
     trainer.callbacks.append(steps)  # type: ignore[attr-defined]
-    trainer.fit(gan, datamodule=ResidentData(Dataset(facts, random, few, few), batch, cfg.seed))
+    trainer.fit(gan, datamodule=ImageData(Dataset(facts, random, few, few), batch, cfg.seed))
     # The first steps make what the others use again.
     warm = steps.seconds[min(3, len(steps.seconds) // 2) :]
     return Measured(len(warm), statistics.median(warm), _peak_bytes(trainer.strategy.root_device))

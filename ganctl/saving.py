@@ -15,7 +15,7 @@ import torch
 from ganctl import atomic, checkpoint, resume
 from ganctl.callbacks import Scores
 from ganctl.checkpoint_io import AtomicCheckpointIO
-from ganctl.data.module import ResidentData
+from ganctl.data.module import ImageData
 from ganctl.errors import GanctlError
 from ganctl.gan import GAN
 from ganctl.loggers import RunLog
@@ -195,7 +195,7 @@ class Checkpoints(pl.Callback):
         return InterruptedRunError(what, f"to go on: ganctl resume {self.run.path}", signum)
 
 
-def _data(trainer: pl.Trainer) -> ResidentData:
+def _data(trainer: pl.Trainer) -> ImageData:
     resident = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(resident, ResidentData)
+    assert isinstance(resident, ImageData)
     return resident

@@ -19,7 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ganctl import atomic, build, callbacks, data, loggers, ranks, resume, runs, snapshot, watchdog
 from ganctl.config_schema import Config
 from ganctl.data.dataset import Dataset
-from ganctl.data.module import ResidentData
+from ganctl.data.module import ImageData
 from ganctl.errors import DivergedError, GanctlError, PrintableFormatter, UsageError
 from ganctl.gan import GAN
 from ganctl.metrics import classifier
@@ -88,7 +88,7 @@ def train(cfg: Config, resumed: Resumed | None = None, *, trust_code: bool = Tru
             with torch.device("meta"):
                 resume.load_weights(build.build_gan(cfg, dataset.facts, 1, trust_code=False), state)
         gan = build.build_gan(cfg, dataset.facts, steps * cfg.data.batch_size, trust_code=trust_code)
-        resident = ResidentData(dataset, batch_per_device, cfg.seed, steps, cfg.data.stream)
+        resident = ImageData(dataset, batch_per_device, cfg.seed, steps, cfg.data.stream)
 
         if state is not None:
             _check_same_training(state, dataset, trainer.world_size)
@@ -175,7 +175,7 @@ def _fit(
     cfg: Config,
     trainer: pl.Trainer,
     gan: GAN,
-    resident: ResidentData,
+    resident: ImageData,
     judge: LoadedClassifier | None,
     steps: int,
     folder: runs.RunFolder,

@@ -29,9 +29,9 @@ import torch
 from ganctl import build, data
 from ganctl.config import compose
 from ganctl.config_schema import Config
-from ganctl.data.batches import ResidentBatches
+from ganctl.data.batches import Batches
 from ganctl.data.dataset import Dataset, MappedImageSet
-from ganctl.data.module import ResidentData
+from ganctl.data.module import ImageData
 
 WARM_UP = 3  # steps that are not timed
 
@@ -49,7 +49,7 @@ def of_batches(dataset: Dataset, resident: bool, batch: int) -> Rates:
     """Of an epoch of batches that nobody trains on."""
     train = dataset.train
     assert isinstance(train, MappedImageSet)
-    batches = ResidentBatches(train.read(torch.device("cpu")) if resident else train, batch, seed=0)
+    batches = Batches(train.read(torch.device("cpu")) if resident else train, batch, seed=0)
     begun = _now()
     return _rates(sum(len(images) for images, _ in batches), begun)
 
@@ -83,7 +83,7 @@ def of_training(cfg: Config, dataset: Dataset, resident: bool, steps: int) -> Ra
         clock = _Clock()
         trainer.callbacks.append(clock)  # type: ignore[attr-defined]
         gan = build.build_gan(cfg, dataset.facts, 10**6)
-        held = ResidentData(dataset, cfg.data.batch_size, cfg.seed, WARM_UP + steps, stream=not resident)
+        held = ImageData(dataset, cfg.data.batch_size, cfg.seed, WARM_UP + steps, stream=not resident)
         trainer.fit(gan, datamodule=held)
     return _rates(steps * cfg.data.batch_size, clock.begun)
 

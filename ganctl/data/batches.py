@@ -18,7 +18,7 @@ READ_AHEAD = 4  # batches
 Batch = tuple[Tensor, Tensor]
 
 
-class ResidentBatches:
+class Batches:
     """Iterates over one rank's part of a split: each iteration goes to the end of an epoch.
 
     The order of an epoch is a pure function of (seed, epoch), the same on all ranks; rank r takes every

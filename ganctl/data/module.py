@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from ganctl import devices, wording
-from ganctl.data.batches import Batch, ResidentBatches
+from ganctl.data.batches import Batch, Batches
 from ganctl.data.dataset import Dataset, ImageSet, MappedImageSet
 from ganctl.errors import UsageError
 
@@ -36,7 +36,7 @@ def sharing(device: torch.device, processes: int) -> int:
     return 1 if device.type == "cuda" else processes
 
 
-class ResidentData(pl.LightningDataModule):
+class ImageData(pl.LightningDataModule):
     """Puts each split on the training device once, and hands every rank its batches of it. A split that does
     not fit stays in its file, and its batches are read when they are due.
 
@@ -68,7 +68,7 @@ class ResidentData(pl.LightningDataModule):
         self.total_steps = total_steps
         self.stream: Stream = stream
         self._resident: dict[str, ImageSet] = {}
-        self._train: ResidentBatches | None = None
+        self._train: Batches | None = None
 
     @property
     def batches_per_epoch(self) -> int:
@@ -76,7 +76,7 @@ class ResidentData(pl.LightningDataModule):
         assert self.trainer is not None
         return len(self.dataset.train) // (self.trainer.world_size * self.batch_per_device)
 
-    def train_dataloader(self) -> ResidentBatches:
+    def train_dataloader(self) -> Batches:
         """What is left of the epoch that the batches trained on have reached; shuffled, full batches only.
 
         To be asked for anew at each epoch (`reload_dataloaders_every_n_epochs=1`): a resumed run then goes on
@@ -97,15 +97,15 @@ class ResidentData(pl.LightningDataModule):
         if in_hand is not None:
             self._train.refill(in_hand)
 
-    def val_dataloader(self) -> ResidentBatches:
+    def val_dataloader(self) -> Batches:
         """In order. For an empty split give the trainer `limit_val_batches=0`, or Lightning warns of it."""
         return self._batches("val", shuffle=False, drop_last=False)
 
-    def test_dataloader(self) -> ResidentBatches:
+    def test_dataloader(self) -> Batches:
         """In order."""
         return self._batches("test", shuffle=False, drop_last=False)
 
-    def _batches(self, split: str, **options: Any) -> ResidentBatches:
+    def _batches(self, split: str, **options: Any) -> Batches:
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         image_set = self._resident.get(split)
@@ -113,7 +113,7 @@ class ResidentData(pl.LightningDataModule):
             isinstance(image_set, MappedImageSet) or image_set.images.device == device
         ):
             self._resident[split] = image_set = self._placed(split, device)
-        return ResidentBatches(
+        return Batches(
             image_set,
             self.batch_per_device,
             self.seed,

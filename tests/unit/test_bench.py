@@ -18,7 +18,7 @@ from bench_measure import summary, training_speed
 from ganctl import data
 from ganctl.build import build_gan
 from ganctl.config import compose
-from ganctl.data.batches import ResidentBatches
+from ganctl.data.batches import Batches
 from ganctl.latents import step_seed
 from ganctl.train import train
 
@@ -119,7 +119,7 @@ def test_the_bare_loop_does_the_same_work(experiment: str, tmp_path: Path) -> No
     gan = build_gan(cfg, dataset.facts, STEPS * cfg.data.batch_size)
     start = {name: value.clone() for name, value in gan.state_dict().items()}
     loop = Bare(gan, bf16=False)
-    batches = ResidentBatches(dataset.train, cfg.data.batch_size, cfg.seed)
+    batches = Batches(dataset.train, cfg.data.batch_size, cfg.seed)
     for step, (pixels, y) in enumerate(itertools.islice(batches, STEPS)):
         torch.manual_seed(step_seed(cfg.seed, step, 0))
         loop.step(pixels, y)

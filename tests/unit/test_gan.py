@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ganctl.augment import AdaptiveAugment
-from ganctl.data.batches import ResidentBatches
+from ganctl.data.batches import Batches
 from ganctl.data.dataset import ImageSet
 from ganctl.gan import GAN
 from ganctl.hyperparameters import Hyperparameters, Schedule
@@ -191,7 +191,7 @@ def train(
     gan = GAN(*(nets or networks()), LOSSES[loss], n, total, seed, augmentation)
     recorder = Recorder()
     trainer = trainer_for(recorder, max_epochs=epochs, **changed)
-    trainer.fit(gan, ResidentBatches(image_set(), BATCH, seed=1))
+    trainer.fit(gan, Batches(image_set(), BATCH, seed=1))
     return gan, recorder.rows
 
 
@@ -261,7 +261,7 @@ def by_hand(
     real_anchor = fake_anchor = None
     G_ema = copy.deepcopy(G)
     g_adam, d_adam = Adam(G), Adam(D)
-    batches = ResidentBatches(image_set(), BATCH, seed=1)
+    batches = Batches(image_set(), BATCH, seed=1)
     weights, logged = [], []
     for step, (pixels, y) in enumerate(itertools.chain(*(batches for _ in range(epochs)))):
         now = {"lr": n.lr, "beta2": n.beta2, "r1_gamma": n.r1_gamma, "r2_gamma": n.r2_gamma} | at(step)
@@ -364,7 +364,7 @@ def test_every_penalty_changes_the_training() -> None:
 def test_logged_penalties_are_those_of_one_image_at_a_time() -> None:
     _, rows = train("nonsaturating", numbers(r1_gamma=1.0, r2_gamma=1.0, gp_weight=1.0), max_steps=1)
     G, D = networks()
-    pixels, y = next(iter(ResidentBatches(image_set(), BATCH, seed=1)))
+    pixels, y = next(iter(Batches(image_set(), BATCH, seed=1)))
     real = pixels / 255 * 2 - 1
     torch.manual_seed(step_seed(3, 0, 0))
     fake = G(torch.randn(BATCH, LATENT_DIM), y).detach()
@@ -414,7 +414,7 @@ def test_d_sees_all_images_through_the_augmentation_and_penalties_are_of_the_ima
     assert_same_training(rows, expected)
     assert distance(expected[0][-1]["D"], by_hand(loss, n)[0][-1]["D"]) > 1e-4
     # held-out losses are of the images themselves
-    batches = ResidentBatches(image_set(20), BATCH, seed=1, shuffle=False, drop_last=False)
+    batches = Batches(image_set(20), BATCH, seed=1, shuffle=False, drop_last=False)
     seen = trainer_for().validate(gan, batches, verbose=False)
     gan.augment = nn.Identity()
     assert trainer_for().validate(gan, batches, verbose=False) == seen
@@ -542,9 +542,9 @@ def test_dropout_draws_another_mask_each_step() -> None:
 def test_validation_does_not_disturb_training() -> None:
     alone, _ = train("relativistic", numbers(r1_gamma=1.0), nets=networks(dropout=0.3), epochs=2)
     gan = GAN(*networks(dropout=0.3), LOSSES["relativistic"], numbers(r1_gamma=1.0), 2 * IMAGES, 3)
-    held_out = ResidentBatches(image_set(20), BATCH, seed=1, shuffle=False, drop_last=False)
+    held_out = Batches(image_set(20), BATCH, seed=1, shuffle=False, drop_last=False)
     trainer = trainer_for(max_epochs=2)
-    trainer.fit(gan, ResidentBatches(image_set(), BATCH, seed=1), held_out)
+    trainer.fit(gan, Batches(image_set(), BATCH, seed=1), held_out)
     assert "val/d_loss" in trainer.callback_metrics
     for key, value in alone.state_dict().items():
         assert torch.equal(gan.state_dict()[key], value)
@@ -651,7 +651,7 @@ def test_average_has_its_half_life_once_the_ramp_up_is_over() -> None:
     gan.nimg = 10_000
     recorder = Recorder()
     expected = gan.G.state_dict()["pixels.weight"].clone()
-    trainer_for(recorder, max_epochs=2).fit(gan, ResidentBatches(image_set(), BATCH, seed=1))
+    trainer_for(recorder, max_epochs=2).fit(gan, Batches(image_set(), BATCH, seed=1))
     for row in recorder.rows:
         # half of a half-life of 16 images for each batch of 8
         expected = 0.5**0.5 * expected + (1 - 0.5**0.5) * row.weights["G"]["pixels.weight"]
@@ -704,7 +704,7 @@ def test_held_out_losses_by_hand(loss: str, split: str) -> None:
     G, D = (copy.deepcopy(net).eval() for net in nets)
     gan = GAN(*nets, LOSSES[loss], numbers(), IMAGES, seed=11)
     held_out = image_set(20)
-    batches = ResidentBatches(held_out, BATCH, seed=1, shuffle=False, drop_last=False)
+    batches = Batches(held_out, BATCH, seed=1, shuffle=False, drop_last=False)
     trainer = trainer_for()
     run = trainer.validate if split == "val" else trainer.test
     run(gan, batches, verbose=False)
@@ -724,6 +724,6 @@ def test_held_out_losses_by_hand(loss: str, split: str) -> None:
 
 def test_held_out_losses_repeat_while_the_networks_stay() -> None:
     gan = GAN(*networks(dropout=0.5), LOSSES["relativistic"], numbers(), IMAGES, seed=11)
-    batches = ResidentBatches(image_set(20), BATCH, seed=1, shuffle=False, drop_last=False)
+    batches = Batches(image_set(20), BATCH, seed=1, shuffle=False, drop_last=False)
     runs = [trainer_for().validate(gan, batches, verbose=False) for _ in range(2)]
     assert runs[0] == runs[1]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ganctl import config, data, watchdog
-from ganctl.data.batches import ResidentBatches
+from ganctl.data.batches import Batches
 from ganctl.errors import DivergedError
 from ganctl.gan import GAN, Hyperparameters
 from ganctl.networks import mlp
@@ -258,7 +258,7 @@ def test_a_run_that_goes_back_sees_the_batches_of_that_place(
     assert (left, back) == ((39, 39) if every_s == "1e-9" else (59, 37))
     train_set = data.load(data.Source("npz", tmp_path / "own.npz"), 150).train
     for number, images in seen:
-        expected, _ = next(iter(ResidentBatches(train_set, 32, seed=0, first=number)))
+        expected, _ = next(iter(Batches(train_set, 32, seed=0, first=number)))
         assert torch.equal(images, expected), number
 
 

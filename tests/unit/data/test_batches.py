@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ganctl import data
-from ganctl.data.batches import ResidentBatches
+from ganctl.data.batches import Batches
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
-from ganctl.data.module import ResidentData
+from ganctl.data.module import ImageData
 from ganctl.errors import UsageError
 
 
@@ -35,14 +35,14 @@ def numbers(batches: Iterable[tuple[Tensor, Tensor]]) -> list[int]:
 
 
 def test_epoch_has_every_image_once() -> None:
-    batches = ResidentBatches(numbered(100), 10, seed=0)
+    batches = Batches(numbered(100), 10, seed=0)
     assert len(batches) == 10
     assert sorted(numbers(batches)) == list(range(100))
 
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
     def epochs(seed: int) -> list[tuple[int, ...]]:
-        batches = ResidentBatches(numbered(100), 10, seed=seed)
+        batches = Batches(numbered(100), 10, seed=seed)
         return [tuple(numbers(batches)) for _ in range(4)]
 
     assert epochs(0) == epochs(0)
@@ -51,26 +51,24 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
-    batches = ResidentBatches(numbered(100), 10, seed=3)
+    batches = Batches(numbered(100), 10, seed=3)
     expected = [numbers(batches) for _ in range(3)]
     torch.manual_seed(99)
     for epoch in (2, 0, 1):
-        other = ResidentBatches(numbered(100), 25, seed=3, first=4 * epoch)
+        other = Batches(numbered(100), 25, seed=3, first=4 * epoch)
         assert numbers(other) == expected[epoch]
 
 
 def test_global_generator_is_left_alone() -> None:
     before = torch.get_rng_state()
-    numbers(ResidentBatches(numbered(10), 2, seed=0))
+    numbers(Batches(numbered(10), 2, seed=0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_ranks_have_disjoint_equal_parts_of_one_order() -> None:
     for n, world_size in ((100, 4), (103, 4)):
-        whole = numbers(ResidentBatches(numbered(n), 1, seed=0))
-        ranks = [
-            ResidentBatches(numbered(n), 5, seed=0, rank=r, world_size=world_size) for r in range(world_size)
-        ]
+        whole = numbers(Batches(numbered(n), 1, seed=0))
+        ranks = [Batches(numbered(n), 5, seed=0, rank=r, world_size=world_size) for r in range(world_size)]
         parts = [numbers(batches) for batches in ranks]
         assert [len(batches) for batches in ranks] == [5] * 4
         assert [len(part) for part in parts] == [25] * 4
@@ -82,26 +80,26 @@ def test_ranks_have_disjoint_equal_parts_of_one_order() -> None:
 
 
 def test_last_batch_is_kept_or_dropped() -> None:
-    kept = ResidentBatches(numbered(23), 10, seed=0, shuffle=False, drop_last=False)
+    kept = Batches(numbered(23), 10, seed=0, shuffle=False, drop_last=False)
     assert len(kept) == 3
     assert [len(labels) for _, labels in kept] == [10, 10, 3]
     assert numbers(kept) == list(range(23))
     assert numbers(kept) == list(range(23))
-    dropped = ResidentBatches(numbered(23), 10, seed=0, shuffle=False)
+    dropped = Batches(numbered(23), 10, seed=0, shuffle=False)
     assert numbers(dropped) == list(range(20))
 
 
 def test_too_large_a_batch_is_an_error_not_an_empty_epoch() -> None:
     with pytest.raises(UsageError, match="at most 5 per device"):
-        ResidentBatches(numbered(10), 6, seed=0, world_size=2)
+        Batches(numbered(10), 6, seed=0, world_size=2)
     with pytest.raises(UsageError, match="no batch"):
-        ResidentBatches(numbered(10), 0, seed=0)
-    assert len(ResidentBatches(numbered(10), 5, seed=0, world_size=2)) == 1
+        Batches(numbered(10), 0, seed=0)
+    assert len(Batches(numbered(10), 5, seed=0, world_size=2)) == 1
 
 
 def test_batches_are_copies() -> None:
     image_set = numbered(10)
-    for images, labels in ResidentBatches(image_set, 5, seed=0, shuffle=False):
+    for images, labels in Batches(image_set, 5, seed=0, shuffle=False):
         images.zero_()
         labels.zero_()
     assert torch.equal(image_set.images, numbered(10).images)
@@ -109,16 +107,16 @@ def test_batches_are_copies() -> None:
 
 
 def test_unshuffled_iterations_begin_anew() -> None:
-    batches = ResidentBatches(numbered(100), 10, seed=0, shuffle=False)
+    batches = Batches(numbered(100), 10, seed=0, shuffle=False)
     assert numbers(islice(batches, 3)) == list(range(30))
     assert numbers(batches) == list(range(100))
 
 
 @pytest.mark.parametrize("first", [0, 1, 9, 10, 11, 20, 25])
 def test_an_iteration_ends_with_its_epoch(first: int) -> None:
-    whole = ResidentBatches(numbered(100), 10, seed=0)
+    whole = Batches(numbered(100), 10, seed=0)
     order = [k for _ in range(3) for k in numbers(whole)]
-    batches = ResidentBatches(numbered(100), 10, seed=0, first=first)
+    batches = Batches(numbered(100), 10, seed=0, first=first)
     end = first // 10 * 10 + 10
     assert len(batches) == end - first
     assert numbers(batches) == order[10 * first : 10 * end]
@@ -126,14 +124,14 @@ def test_an_iteration_ends_with_its_epoch(first: int) -> None:
 
 
 def test_an_iteration_goes_on_where_the_one_before_stopped() -> None:
-    whole = numbers(ResidentBatches(numbered(100), 10, seed=0))
-    batches = ResidentBatches(numbered(100), 10, seed=0)
+    whole = numbers(Batches(numbered(100), 10, seed=0))
+    batches = Batches(numbered(100), 10, seed=0)
     assert numbers(islice(batches, 3)) + numbers(batches) == whole
 
 
 @pytest.mark.parametrize(("first", "until", "lengths"), [(0, 3, [3, 0]), (8, 13, [2, 3, 0]), (5, 5, [0])])
 def test_batches_end_with_the_training(first: int, until: int, lengths: list[int]) -> None:
-    batches = ResidentBatches(numbered(100), 10, seed=0, first=first, until=until)
+    batches = Batches(numbered(100), 10, seed=0, first=first, until=until)
     for length in lengths:
         assert len(batches) == length
         assert len(numbers(batches)) == 10 * length
@@ -188,7 +186,7 @@ def _fit(dataset: Dataset, steps: int, done: int = 0) -> _Recorder:
         enable_model_summary=False,
     )
     trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total.completed = done
-    trainer.fit(model, ResidentData(dataset, batch_per_device=10, seed=0, total_steps=steps))
+    trainer.fit(model, ImageData(dataset, batch_per_device=10, seed=0, total_steps=steps))
     return model
 
 
@@ -201,7 +199,7 @@ def test_lightning_takes_them_and_every_epoch_is_new() -> None:
     model = _fit(_numbered_dataset(), steps=12)
     assert [sorted(epoch) for epoch in model.epochs] == [list(range(40))] * 3
     assert len(set(map(tuple, model.epochs))) == 3
-    by_hand = ResidentBatches(numbered(40), 10, seed=0)
+    by_hand = Batches(numbered(40), 10, seed=0)
     assert model.epochs == [numbers(by_hand) for _ in range(3)]
     assert model.validated == list(range(7)) * 3
 
@@ -233,7 +231,7 @@ def test_split_lies_on_the_device_once() -> None:
         world_size = 2
         global_step = 75  # of 70 an epoch
 
-    module = ResidentData(dataset, batch_per_device=10, seed=5)
+    module = ImageData(dataset, batch_per_device=10, seed=5)
     module.trainer = FakeTrainer()  # type: ignore[assignment]
     train, again, test = module.train_dataloader(), module.train_dataloader(), module.test_dataloader()
     assert train.image_set.images.device.type == "meta"

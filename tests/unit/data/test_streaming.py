@@ -13,9 +13,9 @@ import torch
 
 from ganctl import data, devices
 from ganctl.data import module
-from ganctl.data.batches import READ_AHEAD, Batch, ResidentBatches
+from ganctl.data.batches import READ_AHEAD, Batch, Batches
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet, MappedImageSet
-from ganctl.data.module import ResidentData
+from ganctl.data.module import ImageData
 from ganctl.errors import UsageError
 
 NUM = 130  # images to train on
@@ -77,17 +77,17 @@ def test_batches_are_those_of_a_resident_set(
 ) -> None:
     for rank in range(world_size):
         options = {"rank": rank, "world_size": world_size, "first": first, "until": 27}
-        own, other = (ResidentBatches(s, 5, seed=4, **options) for s in (streamed, resident))
+        own, other = (Batches(s, 5, seed=4, **options) for s in (streamed, resident))
         counts = [assert_same(iter(own), iter(other)) for _ in range(3)]
         assert sum(counts) == 27 - first
     in_order = {"shuffle": False, "drop_last": False}
-    own, other = (ResidentBatches(s, 50, seed=4, **in_order) for s in (streamed, resident))
+    own, other = (Batches(s, 50, seed=4, **in_order) for s in (streamed, resident))
     assert [assert_same(iter(own), iter(other)) for _ in range(2)] == [3, 3]
 
 
 def test_batches_are_copies(streamed: MappedImageSet) -> None:
     before = streamed.images
-    for images, _ in ResidentBatches(streamed, 10, seed=0):
+    for images, _ in Batches(streamed, 10, seed=0):
         images.zero_()
     assert torch.equal(streamed.images, before)
 
@@ -97,14 +97,14 @@ def test_after_going_back_the_batches_are_those_of_that_place(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     images: ImageSet = request.getfixturevalue(kind)
-    epochs = [ResidentBatches(images, 10, seed=1, first=13 * epoch) for epoch in range(3)]
+    epochs = [Batches(images, 10, seed=1, first=13 * epoch) for epoch in range(3)]
     every = [labels.tolist() for epoch in epochs for _, labels in epoch]
 
     def numbers(batches: Iterator[Batch], n: int) -> list[list[int]]:
         return [labels.tolist() for _, labels in islice(batches, n)]
 
     for back in (26, 28, 20):  # the epoch's begin, this epoch, the epoch before
-        batches = ResidentBatches(images, 10, seed=1, first=26)
+        batches = Batches(images, 10, seed=1, first=26)
         going = iter(batches)
         assert numbers(going, 6) == every[26:32]
         batches.go_to(back)
@@ -128,7 +128,7 @@ def test_no_more_than_a_few_batches_are_read_ahead(
     monkeypatch.setattr(
         MappedImageSet, "take", lambda s, index: (taken.append(len(index)), take(s, index))[1]
     )
-    batches = iter(ResidentBatches(streamed, 10, seed=0))
+    batches = iter(Batches(streamed, 10, seed=0))
     for handed_out in range(1, 14):
         next(batches)
         assert handed_out <= len(taken) <= min(13, handed_out + READ_AHEAD - 1)
@@ -138,7 +138,7 @@ def test_no_more_than_a_few_batches_are_read_ahead(
 
 @pytest.mark.parametrize("end", ["exhausted", "closed", "dropped"])
 def test_the_thread_ends_with_the_iteration(end: str, streamed: MappedImageSet) -> None:
-    batches = iter(ResidentBatches(streamed, 10, seed=0))
+    batches = iter(Batches(streamed, 10, seed=0))
     next(batches)
     assert len(readers()) == 1
     if end == "exhausted":
@@ -156,7 +156,7 @@ def test_what_the_thread_cannot_read_reaches_the_trainer(
     def take(self: MappedImageSet, index: torch.Tensor) -> Batch:
         raise OSError("the disk is gone")
 
-    batches = iter(ResidentBatches(streamed, 10, seed=0))
+    batches = iter(Batches(streamed, 10, seed=0))
     next(batches)
     monkeypatch.setattr(MappedImageSet, "take", take)
     with pytest.raises(OSError, match="the disk is gone"):
@@ -206,7 +206,7 @@ def placed(
         monkeypatch.setattr(devices, "free_bytes", lambda device: free)
         facts = DatasetFacts("npz:a", (), 3, 5, ())
         dataset = Dataset(facts, streamed, resident, resident)
-        whole = ResidentData(dataset, 10, seed=0, stream=stream)
+        whole = ImageData(dataset, 10, seed=0, stream=stream)
         whole.trainer = _Trainer()  # type: ignore[assignment]
         first, again = whole.train_dataloader(), whole.train_dataloader()
         assert first.image_set is again.image_set
@@ -231,4 +231,4 @@ def test_a_set_is_streamed_or_read_once(
 def test_what_lies_in_no_file_cannot_stream(resident: ImageSet) -> None:
     facts = DatasetFacts("mnist", (), 3, 5, ())
     with pytest.raises(UsageError, match=r"data\.stream=true: mnist lies in no file"):
-        ResidentData(Dataset(facts, resident, resident, resident), 10, seed=0, stream=True)
+        ImageData(Dataset(facts, resident, resident, resident), 10, seed=0, stream=True)
