@@ -243,7 +243,15 @@ def _not_composed(overrides: list[str], config_dir: Path | None, error: Exceptio
                 "write a list as [1,2]; text with a comma wants quotes of its own: \"name='a,b'\"",
                 override,
             )
-    known = keys(_composed(tuple(o for o in overrides if _group(o)), config_dir))
+    experiments = [o for o in overrides if o.startswith("+experiment=")]
+    if len(experiments) > 1:
+        names = " and ".join(o.partition("=")[2] for o in experiments)
+        fix = "give one; other options and keys beside it change it"
+        return _RefusedError(f"{names} are {len(experiments)} experiments", fix, experiments[-1])
+    groups = tuple(o for o in overrides if _group(o))
+    if len(groups) == len(overrides):
+        return _RefusedError(_first_line(error), _HOW)
+    known = keys(_composed(groups, config_dir))
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key not in known and key not in GROUPS and not override.startswith("+"):

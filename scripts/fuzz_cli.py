@@ -116,6 +116,7 @@ STUBS = {
     "ganctl.generate.MAX_IMAGES": 100_000,  # what is above is work, not parsing
     "ganctl.evaluate.evaluate": _evaluate,
     "ganctl.data.mnist.load": _no_network,
+    "ganctl.data.cifar10.load": _no_network,
 }
 
 

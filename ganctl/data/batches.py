@@ -149,12 +149,12 @@ class Batches:
     def _batch(self, number: int) -> Batch:
         """Batch `number` over all epochs."""
         epoch, batch = divmod(number, self.batches_per_epoch)
-        order = self._order
-        if order is None or order[0] != epoch:
-            places = self.order(epoch)
+        if self._order is None or self._order[0] != epoch:
+            order = self.order(epoch)
             if not isinstance(self.image_set, MappedImageSet):
-                places = places.to(self.image_set.images.device)
-            self._order = order = epoch, places
-        index = order[1][batch * self.batch_per_device : (batch + 1) * self.batch_per_device]
+                order = order.to(self.image_set.images.device)
+            self._order = epoch, order
+        _, order = self._order
+        index = order[batch * self.batch_per_device : (batch + 1) * self.batch_per_device]
         images, labels = self.image_set.take(index)
         return (images.pin_memory(), labels.pin_memory()) if self.pin else (images, labels)
