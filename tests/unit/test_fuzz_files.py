@@ -17,6 +17,7 @@ from ganctl.errors import UsageError
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it forks, and reads /proc")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_hundred_files_of_strangers() -> None:
     outcomes = fuzz_files.fuzz(cases=112, seed=1)

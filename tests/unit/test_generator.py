@@ -45,6 +45,7 @@ def test_without_a_run_it_is_the_bundled_one(tmp_path: Path, monkeypatch: pytest
         ganctl.load(device="tpu")
 
 
+@pytest.mark.slow
 def test_the_package_is_imported_without_torch() -> None:
     code = "import sys, ganctl; assert 'torch' not in sys.modules; ganctl.load; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -53,6 +53,7 @@ def accuracy(net: torch.nn.Module, images: ImageSet) -> float:
     return float((logits.argmax(1) == images.labels).double().mean())
 
 
+@pytest.mark.slow
 def test_what_can_be_learnt_is_learnt_and_what_cannot_is_not() -> None:
     learnt = training.train(SHAPES.train, 3, seed=0, steps=40, device=CPU)
     assert accuracy(learnt, SHAPES.test) >= 0.95

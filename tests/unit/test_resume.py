@@ -122,7 +122,11 @@ def test_a_run_is_deterministic(whole: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("step", "signum", "code"),
-    [(1, signal.SIGINT, 130), (PER_EPOCH - 1, signal.SIGTERM, 143), (PER_EPOCH + 2, signal.SIGINT, 130)],
+    [
+        (1, signal.SIGINT, 130),
+        pytest.param(PER_EPOCH - 1, signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(PER_EPOCH + 2, signal.SIGINT, 130, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_run_goes_on_exactly(
     step: int, signum: int, code: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,6 +146,7 @@ def test_a_stopped_run_goes_on_exactly(
     assert_same(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_what_augmentation_and_lecam_remember_goes_on_exactly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +248,9 @@ def kill() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", [2, PER_EPOCH + 1, PER_EPOCH + 4])
+@pytest.mark.parametrize(
+    "step", [PER_EPOCH + 4, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, PER_EPOCH + 1))]
+)
 def test_a_killed_run_goes_on_from_its_last_save(
     step: int, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +268,7 @@ def test_a_killed_run_goes_on_from_its_last_save(
     assert_same(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_saved_by_the_clock_between_two_steps(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

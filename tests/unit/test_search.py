@@ -8,6 +8,8 @@ import torch
 
 from ganctl import config, networks
 
+pytestmark = pytest.mark.slow  # for all of it, which takes seconds
+
 
 @pytest.mark.parametrize("row", sorted(search.ROWS))
 def test_every_row_composes_and_its_networks_fit_each_other(row: str) -> None:

@@ -41,6 +41,7 @@ def finish(study: Study, number: int, lock: int, state: str = "COMPLETE") -> Non
     os.close(lock)
 
 
+@pytest.mark.slow
 def test_each_trial_is_given_once_until_there_are_enough(tmp_path: Path) -> None:
     one, two = open_study(tmp_path), open_study(tmp_path)
     claims = [one.claim(3), two.claim(3), one.claim(3)]
@@ -162,6 +163,7 @@ def proposals(tmp_path: Path, seed: int, reopened: bool, place: str) -> list[dic
     return found
 
 
+@pytest.mark.slow
 def test_proposals_follow_from_the_seed_however_often_the_sweep_was_stopped(tmp_path: Path) -> None:
     first = proposals(tmp_path, 0, False, "a")
     assert proposals(tmp_path, 0, True, "b") == first

