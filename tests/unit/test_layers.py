@@ -35,6 +35,7 @@ TIERS = (
         "checkpoint_io",
         "snapshot",
         "loggers",
+        "jsonl_logger",
         "wandb_logger",
         "comet_logger",
         "report",
@@ -43,7 +44,7 @@ TIERS = (
         "launch",
         "watchdog",
     ),
-    ("networks", "data", "metrics", "expressions", "generate", "inputs"),
+    ("networks", "data", "metrics", "expressions", "generate", "inputs", "png_folder"),
     (
         "losses",
         "augment",

@@ -21,8 +21,9 @@ from pydantic import ValidationError
 from pytorch_lightning.loggers.logger import Logger
 
 from ganctl.errors import UsageError
+from ganctl.jsonl_logger import JsonlLogger
 from ganctl.logger_config import LoggerConfig, MlflowConfig
-from ganctl.loggers import JsonlLogger, RunLog, build
+from ganctl.loggers import RunLog, build
 
 CONF = Path(__file__).parents[2] / "conf" / "logger"
 
@@ -289,7 +290,7 @@ def test_a_disk_that_stays_full_costs_bounded_memory_and_no_training(
 ) -> None:
     full = tmp_path / "metrics.jsonl"
     full.symlink_to("/dev/full")
-    monkeypatch.setattr("ganctl.loggers.MAX_WAITING", 3000)
+    monkeypatch.setattr("ganctl.jsonl_logger.MAX_WAITING", 3000)
     healthy, jsonl = Recorder(), JsonlLogger(full)
     run_log = RunLog([jsonl, healthy], flush_every_steps=1)
     with caplog.at_level(logging.WARNING, logger="ganctl"):
