@@ -6,7 +6,6 @@ A folder is read in constant memory, batch by batch. The arrays of an `.npz` are
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganctl import npz, pngs, progress
+from ganctl import npz, pngs
 from ganctl.errors import UsageError, nearest
 from ganctl.images import file_name
 from ganctl.label_names import numbered
+from ganctl.png_folder import ImageFolder, open_folder
 
-_OTHER_PICTURES = (".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_LABEL_CHARS = 200
 
-_OUR_NAME = re.compile(r"(.+)_seed\d+\.png", re.IGNORECASE)
 _PATH_FIX = "give a folder of PNGs, or an .npz with images"
 _LABEL_FIX = (
     "put the images into one folder per class, name them <label>_seed<number>.png, "
@@ -64,37 +62,6 @@ class Images(Protocol):
     def batches(self, index: Sequence[int], size: int = 64) -> Iterator[Tensor]:
         """Yields the images at `index` in that order, (b, C, H, W) uint8 on the CPU, b ≤ size."""
         ...
-
-
-@dataclass(frozen=True)
-class ImageFolder:
-    """PNGs of a folder, in the order of their names. Only one batch is decoded at a time.
-
-    Args:
-        files: one for each image; the rest as in `Images`.
-    """
-
-    name: str
-    files: tuple[Path, ...] = field(repr=False)
-    channels: int
-    resolution: int
-    labels: list[int] | None = field(repr=False)
-    label_names: tuple[str, ...]
-    digest: str
-
-    @property
-    def num_images(self) -> int:
-        return len(self.files)
-
-    def batches(self, index: Sequence[int], size: int = 64) -> Iterator[Tensor]:
-        """As in `Images`.
-
-        Raises:
-            UsageError: a file that cannot be decoded, or that changed since the folder was opened.
-        """
-        shape = pngs.Shape(self.channels, self.resolution, self.resolution)
-        for start in range(0, len(index), size):
-            yield torch.stack([pngs.decode(self.files[i], shape) for i in index[start : start + size]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +108,7 @@ def open_images(path: Path) -> ImageFolder | ImageArrays:
     """
     try:
         if path.is_dir():
-            return _open_folder(path)
+            return open_folder(path)
         if path.suffix.lower() == ".npz" and path.is_file():
             return _open_npz(path)
         path.stat()
@@ -195,87 +162,6 @@ def labels_among(images: Images, names: Sequence[str], *, numbered: bool) -> lis
     return [translated[y] for y in images.labels]
 
 
-def _open_folder(path: Path) -> ImageFolder:
-    files, in_classes = _find_files(path)
-    sha = hashlib.sha256()
-    shape: pngs.Shape | None = None
-    chunks: list[str | None] = []
-    with progress.bar(len(files), "img", f"checking {path.name}") as bar:
-        for file in files:
-            content = pngs.read(file)
-            own, chunk = pngs.check(file, content)
-            shape = shape or own
-            if own != shape:
-                raise UsageError(
-                    f"{path} mixes images: {file} is {own}, {files[0]} is {shape}",
-                    "give a folder with images of one size and mode",
-                )
-            chunks.append(chunk)
-            place = file.relative_to(path).as_posix()
-            sha.update(f"{place} {hashlib.sha256(content).hexdigest()}\n".encode())
-            bar.update()
-    assert shape is not None
-    labels, label_names = _numbered(_label_of_each(files, chunks, in_classes))
-    return ImageFolder(
-        path.resolve().name, tuple(files), shape.channels, shape.height, labels, label_names, sha.hexdigest()
-    )
-
-
-def _find_files(path: Path) -> tuple[list[Path], bool]:
-    """The PNGs in order, and whether they lie in class folders."""
-    flat, others, folders = _listing(path)
-    inside: list[Path] = []
-    for folder in folders:
-        found, more, _ = _listing(folder)
-        inside += found
-        others += more if found else []
-    if flat and inside:
-        raise UsageError(
-            f"{path} has images in itself ({flat[0].name}) and in sub-folders ({inside[0].parent.name})",
-            "keep all in one folder, or all in one folder per class",
-        )
-    files = flat or inside
-    if others:
-        raise UsageError(
-            f"{others[0]} is not a PNG",
-            f"make one file of all pictures: ganctl data prepare {path} --resolution PIXELS --out FILE.npz",
-        )
-    if not files:
-        raise UsageError(f"there are no PNGs in {path}", "give a folder of PNGs, or of one folder per class")
-    return files, bool(inside)
-
-
-def _listing(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """(PNGs, other pictures, folders), each sorted by name, without hidden ones."""
-    pngs, others, folders = [], [], []
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append(Path(entry.path))
-            elif suffix == ".png":
-                pngs.append(Path(entry.path))
-            elif suffix in _OTHER_PICTURES:
-                others.append(Path(entry.path))
-    return pngs, others, folders
-
-
-def _label_of_each(files: Sequence[Path], chunks: Sequence[str | None], in_classes: bool) -> list[str] | None:
-    if in_classes:
-        return [file.parent.name for file in files]
-    names = [match[1] for file in files if (match := _OUR_NAME.fullmatch(file.name))]
-    if len(names) == len(files):
-        return names
-    numbers = [chunk for chunk in chunks if chunk is not None]
-    return numbers if len(numbers) == len(files) else None
-
-
-def _numbered(names: Sequence[str] | None) -> tuple[list[int] | None, tuple[str, ...]]:
-    return (None, ()) if names is None else numbered(names)
-
-
 def _open_npz(path: Path) -> ImageArrays:
     images, labels, label_names = npz.read(path, ("images", "labels", "label_names"))
     if images is None:
@@ -299,7 +185,7 @@ def _open_npz(path: Path) -> ImageArrays:
         words = _words(path, label_names, int(labels.max()))
         names = [str(y) if words is None else words[y] for y in labels.tolist()]
         sha.update(" ".join(names).encode())
-    numbers, occurring = _numbered(names)
+    numbers, occurring = (None, ()) if names is None else numbered(names)
     return ImageArrays(path.name, torch.from_numpy(images), numbers, occurring, sha.hexdigest())
 
 
