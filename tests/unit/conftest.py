@@ -1,4 +1,4 @@
-"""A server of files on this machine, in place of the mirrors of data sets."""
+"""A server of files on this machine, in place of the mirrors of data sets and weights."""
 
 from __future__ import annotations
 
