@@ -72,6 +72,24 @@ class AuxiliaryClassifierHead(nn.Module):
         return F.cross_entropy(self.classifier(h).float(), y, reduction="none")
 
 
+class ClassifyingProjectionHead(ProjectionHead):
+    """The projection head, and ACGAN's classifier beside it: the label counts in the logit, and D learns to
+    name it too. Dual Projection GANs (Han et al. 2021, arXiv:2108.09016) have a second one, for fake images.
+
+    h (N, features), y (N,) int64 -> (N,).
+
+    Raises:
+        ValueError: there are no classes.
+    """
+
+    def __init__(self, features: int, num_classes: int) -> None:
+        _require_classes("projection_acgan", num_classes)
+        super().__init__(features, num_classes)
+        self.classifier = nn.Linear(features, num_classes)
+
+    class_losses = AuxiliaryClassifierHead.class_losses
+
+
 class DataToDataHead(nn.Module):
     """ReACGAN (Kang et al. 2021, arXiv:2111.01118): w·h + b says whether an image is real. In place of a
     classifier each class has a proxy v(y), and each image a place f(x), both on the unit sphere.
@@ -128,5 +146,6 @@ def _require_classes(name: str, num_classes: int) -> None:
 HEADS: dict[str, Callable[[int, int], nn.Module]] = {
     "projection": ProjectionHead,
     "acgan": AuxiliaryClassifierHead,
+    "projection_acgan": ClassifyingProjectionHead,
     "d2dce": DataToDataHead,
 }
