@@ -99,18 +99,25 @@ def test_a_log_of_two_starts_has_no_wall_clock(tmp_path: Path) -> None:
         time_to(tmp_path)
 
 
+NARROW = ["model.generator.width=8", "model.discriminator.width=8"]
 SMALL = {
-    "dcgan": ["model.generator.width=8", "model.discriminator.width=8"],
-    "mlp": ["model.generator.widths=[16,32]", "model.discriminator.width=32"],
+    "dcgan, no class loss": ["+experiment=dcgan", *NARROW, "model.discriminator.head=projection"],
+    "dcgan, class loss": [
+        "+experiment=dcgan",
+        *NARROW,
+        "model.discriminator.head=projection_acgan",
+        "loss.class_weight=0.5",
+    ],
+    "mlp": ["+experiment=mlp", "model.generator.widths=[16,32]", "model.discriminator.width=32"],
 }
 
 
-@pytest.mark.parametrize("experiment", SMALL)
-def test_the_bare_loop_does_the_same_work(experiment: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", SMALL)
+def test_the_bare_loop_does_the_same_work(recipe: str, tmp_path: Path) -> None:
     # mlp has dropout: the noise must be drawn in the same order as well
     quiet = ["logger=none", "callbacks=none", "callbacks.progress_bar=false", f"run.dir={tmp_path / 'run'}"]
     short = ["trainer.accelerator=cpu", "trainer.precision=32", f"trainer.max_steps={STEPS}"]
-    cfg = compose([f"+experiment={experiment}", "data=digits", *SMALL[experiment], *short, *quiet])
+    cfg = compose([*SMALL[recipe], "data=digits", *short, *quiet])
     train(cfg)
     trained = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
