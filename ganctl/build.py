@@ -61,7 +61,10 @@ def build_gan(cfg: Config, facts: DatasetFacts, total_images: int, *, trust_code
         class_weight=loss.class_weight,
         flip=cfg.data.flip,
     )
-    return GAN(G, D, LOSSES[loss.name], numbers, total_images, cfg.seed, build_augment(cfg))
+    gan = GAN(G, D, LOSSES[loss.name], numbers, total_images, cfg.seed, build_augment(cfg))
+    if cfg.trainer.compile:
+        gan.compile_networks(cfg.trainer.compile)
+    return gan
 
 
 def build_augment(cfg: Config) -> nn.Module | None:

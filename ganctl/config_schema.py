@@ -91,6 +91,7 @@ class TrainerConfig(Section):
     precision: Literal["auto", 32, "bf16"]
     max_epochs: PositiveInt
     max_steps: PositiveInt | None  # batches
+    compile: Literal[False, "default", "reduce-overhead"] = False  # modes of torch.compile
 
 
 class SamplesConfig(Section):

@@ -65,6 +65,7 @@ class GAN(pl.LightningModule):
         self.total_images = total_images
         self.seed = seed
         self.nimg = 0  # images seen over all ranks
+        self._judge_for_g = self.judge
         self.rollbacks = 0  # how often the run went back; new noise each time, or it would do the same again
 
     @property
@@ -80,6 +81,14 @@ class GAN(pl.LightningModule):
             for net in (self.D, self.G)
         ]
         return adam[0], adam[1]
+
+    def compile_networks(self, mode: str = "default") -> None:
+        """Lets `torch.compile` fuse G, and D as G's step sees it; names and values of the weights stay.
+
+        D's own step stays as it is: penalties differentiate its gradient, which compiled code cannot.
+        """
+        self.G.compile(mode=mode)
+        self._judge_for_g = torch.compile(self.judge, mode=mode)
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -156,7 +165,7 @@ class GAN(pl.LightningModule):
     def g_step(self, real: Tensor, fake: Tensor, y: Tensor) -> dict[str, Tensor]:
         """G learns to raise D's logits of `fake` (N, C, H, W), through which its gradient flows."""
         self.D.requires_grad_(False)
-        fake_logits, h = self.judge(fake, y)
+        fake_logits, h = self._judge_for_g(fake, y)
         real_logits = fake_logits
         if self.loss.g_uses_real:
             with torch.no_grad():

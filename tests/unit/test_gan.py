@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -692,6 +693,42 @@ def test_bf16_trains_like_float32_up_to_its_rounding(loss: str) -> None:
     for key in ("train/d_loss", "train/g_loss", "train/r1", "train/r2"):
         assert mixed_rows[0].logged[key] != full_rows[0].logged[key]
         assert mixed_rows[0].logged[key] == pytest.approx(full_rows[0].logged[key], rel=0.03, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # dynamo looks at it
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a C++ compiler")
+@pytest.mark.parametrize("head", [networks, naming])
+def test_compiled_networks_train_as_they_would_without(
+    head: Callable[[], tuple[Generator, nn.Module]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = numbers(r1_gamma=0.5, r2_gamma=0.7)
+    expected, expected_rows = train("relativistic", n, nets=head())
+    gan = GAN(*head(), LOSSES["relativistic"], n, IMAGES, seed=3)
+    names = list(gan.state_dict())
+    gan.compile_networks()
+    ways: dict[str, int] = {}
+    monkeypatch.setattr(gan, "_judge_for_g", counted(gan._judge_for_g, "compiled", ways))
+    monkeypatch.setattr(gan, "judge", counted(gan.judge, "as it is", ways))
+    recorder = Recorder()
+    trainer_for(recorder).fit(gan, Batches(image_set(), BATCH, seed=1))
+    assert list(gan.state_dict()) == names
+    for row, other in zip(recorder.rows, expected_rows, strict=True):
+        assert row.logged == pytest.approx(other.logged, rel=1e-3, abs=1e-4)
+    for name, value in gan.state_dict().items():
+        torch.testing.assert_close(value, expected.state_dict()[name], atol=1e-4, rtol=1e-3)
+    # D's own step, whose gradient is differentiated, and the real images of G's stay as they are
+    assert ways == {"compiled": len(recorder.rows), "as it is": 2 * len(recorder.rows)}
+
+
+def counted(call: Callable[..., Any], name: str, counts: dict[str, int]) -> Callable[..., Any]:
+    """The same, counting its calls under a name."""
+
+    def wrapped(*args: Any) -> Any:
+        counts[name] = counts.get(name, 0) + 1
+        return call(*args)
+
+    return wrapped
 
 
 # -- held-out losses ---------------------------------------------------------------------------------------
