@@ -34,8 +34,8 @@ sample: setup ## sixty-four fives from the newest run (ARGS="--label 3")
 eval: setup ## score the newest run
 	$(BIN)/ganctl eval --ckpt last.ckpt $(ARGS)
 
-test: setup ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## all tests, two at a time
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-unit: setup ## the fast tests alone, on two cores
 	$(BIN)/python -m pytest tests/unit -m 'not slow' -n 2 $(ARGS)

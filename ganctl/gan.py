@@ -65,7 +65,7 @@ class GAN(pl.LightningModule):
         self.total_images = total_images
         self.seed = seed
         self.nimg = 0  # images seen over all ranks
-        self._judge_for_g = self.judge
+        self.judge_for_g = self.judge  # compiled or not; the one of D's step never is
         self.rollbacks = 0  # how often the run went back; new noise each time, or it would do the same again
 
     @property
@@ -88,7 +88,7 @@ class GAN(pl.LightningModule):
         D's own step stays as it is: penalties differentiate its gradient, which compiled code cannot.
         """
         self.G.compile(mode=mode)
-        self._judge_for_g = torch.compile(self.judge, mode=mode)
+        self.judge_for_g = torch.compile(self.judge, mode=mode)
 
     # -- training ------------------------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class GAN(pl.LightningModule):
     def g_step(self, real: Tensor, fake: Tensor, y: Tensor) -> dict[str, Tensor]:
         """G learns to raise D's logits of `fake` (N, C, H, W), through which its gradient flows."""
         self.D.requires_grad_(False)
-        fake_logits, h = self._judge_for_g(fake, y)
+        fake_logits, h = self.judge_for_g(fake, y)
         real_logits = fake_logits
         if self.loss.g_uses_real:
             with torch.no_grad():

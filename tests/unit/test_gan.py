@@ -708,7 +708,7 @@ def test_compiled_networks_train_as_they_would_without(
     names = list(gan.state_dict())
     gan.compile_networks()
     ways: dict[str, int] = {}
-    monkeypatch.setattr(gan, "_judge_for_g", counted(gan._judge_for_g, "compiled", ways))
+    monkeypatch.setattr(gan, "judge_for_g", counted(gan.judge_for_g, "compiled", ways))
     monkeypatch.setattr(gan, "judge", counted(gan.judge, "as it is", ways))
     recorder = Recorder()
     trainer_for(recorder).fit(gan, Batches(image_set(), BATCH, seed=1))
