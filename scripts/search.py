@@ -38,13 +38,15 @@ from ganctl.metrics.features import ClassifierExtractor, Extractor, InceptionExt
 SCRIPTS = Path(__file__).parent
 NUM_GEN, NUM_REAL, SIZE = 5_000, 10_000, 99
 G, D = "model.generator", "model.discriminator"
-# What each row changes in `+experiment=dcgan`: where the search began, then on the way to it, then around it.
+# What each row changes in `+experiment=dcgan`. First what was tried before D had a class loss: where the
+# search began, on the way to the recipe, then around it. Then what was tried with one.
+PROJECTION = [f"{D}.head=projection"]
 START = [f"{G}.tanh_gain=1.0", f"{D}.full_size_maps=0"]
 HALF = "model.lr=5e-4"
 OTHER_G = [f"{G}._target_=search_networks.Generator"]
 OTHER_D = [f"{D}._target_=search_networks.Discriminator"]
 UNSHUFFLED = [f"{D}._target_=search_networks.Unshuffled"]
-ROWS: dict[str, list[str]] = {
+BEFORE: dict[str, list[str]] = {
     "start": [*START, HALF],
     "start, lr 1e-3": START,
     "start, batch 128": [*START, "data.batch_size=128", "model.lr=7e-4"],
@@ -54,7 +56,7 @@ ROWS: dict[str, list[str]] = {
     "start, full-size maps": [f"{G}.tanh_gain=1.0", HALF],
     "lr 5e-4": [HALF],
     "lr 5e-4, batch 32": [HALF, "data.batch_size=32"],
-    "dcgan": [],
+    "no class loss": [],
     "lr 2e-3": ["model.lr=2e-3"],
     "no norm in G": [*OTHER_G, f"+{G}.norm=false"],
     "γ 0.3": ["loss.r1_gamma=0.3", "loss.r2_gamma=0.3"],
@@ -69,6 +71,16 @@ ROWS: dict[str, list[str]] = {
     "D on unshuffled pixels": UNSHUFFLED,
     "D on unshuffled pixels, two convolutions": [*UNSHUFFLED, f"+{D}.convolutions=2"],
     "lr constant": ["schedules.lr=null"],
+}
+ROWS: dict[str, list[str]] = {name: [*PROJECTION, *own] for name, own in BEFORE.items()} | {
+    "dcgan": [],
+    "class loss × 10": ["loss.class_weight=1"],
+    "class loss × 3": ["loss.class_weight=0.3"],
+    "class loss × 0.3": ["loss.class_weight=0.03"],
+    "class loss, batch 32": ["data.batch_size=32"],
+    "class loss, G and D width 48": [f"{G}.width=48", f"{D}.width=48"],
+    "class loss without projection": [f"{D}.head=acgan"],
+    "D2D-CE": [f"{D}.head=d2dce"],
 }
 
 

@@ -22,12 +22,12 @@ from huggingface_hub import errors
 from PIL import Image
 from typer.testing import CliRunner
 
-from ganctl import checkpoint, cli, runs
+from ganctl import checkpoint, cli, config, runs
 from ganctl.data.dataset import DatasetFacts
 from ganctl.errors import GanctlError, UsageError
 from ganctl.networks.mlp import Generator
 from ganctl.report import read_report
-from ganctl.sharing import hub, hub_client
+from ganctl.sharing import hub, hub_client, recipe
 from ganctl.snapshot import Snapshot
 
 REPO = hub.Repo("me/digits")
@@ -185,12 +185,34 @@ def test_a_card_without_labels_licence_or_scores_says_so(tmp_path: Path) -> None
     assert not (tmp_path / "a" / "eval.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["+experiment=mlp"], "lsgan loss, R1 γ 0, R2 γ 0; Adam"),
+        (["model.discriminator.head=acgan"], "R2 γ 0.1, class loss × 1 (head acgan); Adam"),
+        (["loss=wgan_gp"], "wgan_gp loss, R1 γ 0, R2 γ 0, gradient penalty × 10; Adam"),
+        (
+            ["data=cifar10", "loss=hinge", "loss.lecam_weight=0.3", "augment=ada"],
+            "R2 γ 0, LeCam × 0.3, half of the real images mirrored, augmentation ada; Adam",
+        ),
+    ],
+)
+def test_a_recipe_in_words_leaves_out_what_is_off(overrides: list[str], words: str) -> None:
+    trained = config.compose([*overrides, "trainer.precision=32"]).model_dump()
+    assert words in recipe.in_words(trained)
+    # as configurations were before there was a choice
+    for section, key in (("loss", "lecam_weight"), ("loss", "class_weight"), ("data", "flip")):
+        del trained[section][key]
+    trained["model"]["discriminator"].pop("head", None)
+    assert "; Adam" in recipe.in_words(trained)
+
+
 def test_the_recipe_of_the_bundled_generator_is_on_its_card(tmp_path: Path) -> None:
     snapshot = checkpoint.read(runs.BUNDLED)
     hub.push(tmp_path / "x.ckpt", snapshot, tmp_path / "a")
     text = (tmp_path / "a" / "README.md").read_text()
     assert "| training | `ganctl train +experiment=dcgan trainer.precision=bf16` |" in text
-    assert "relativistic loss, R1 γ 0.1" in text
+    assert "relativistic loss, R1 γ 0.1, R2 γ 0.1, class loss × 0.1 (head projection\\_acgan); Adam" in text
 
 
 def test_a_report_of_other_weights_is_left_out(ckpt: Path, tmp_path: Path) -> None:
