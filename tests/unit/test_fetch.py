@@ -20,13 +20,15 @@ from ganctl.fetch import Package, SourceError
 
 
 class _Handler(BaseHTTPRequestHandler):
+    released = threading.Event()  # at the end of the test
+
     def do_GET(self) -> None:
         if self.path == "/good":
             self._send(b"x" * 1000)
         elif self.path == "/cut":
             self._send(b"x" * 10, promised=1000)
         elif self.path == "/hang":
-            time.sleep(1.5)
+            self.released.wait(10)
         else:
             self.send_error(404)
 
@@ -42,10 +44,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
+    _Handler.released.clear()
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield f"http://127.0.0.1:{httpd.server_port}"
+    _Handler.released.set()
     httpd.shutdown()
     httpd.server_close()
     thread.join()
@@ -113,7 +117,7 @@ def test_failed_download_says_why_and_leaves_nothing(
     begun = time.monotonic()
     with pytest.raises(SourceError, match=reason):
         fetch.from_url(f"{server}/{path}", tmp_path / "file", max_bytes=max_bytes, timeout=0.2)
-    assert time.monotonic() - begun < 1.4
+    assert time.monotonic() - begun < 5
     assert list(tmp_path.iterdir()) == []
 
 
