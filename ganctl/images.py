@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -74,7 +76,7 @@ def class_grid(images: Tensor, captions: Sequence[str], scale: int = 2) -> Image
         scale: whole factor by which pixels are enlarged.
     """
     sheet = enlarged_grid(images, len(captions), scale)
-    font = ImageFont.load_default(size=12)
+    font = _font()
     pitch = sheet.width / len(captions)
     # Words wider than their column are set upright.
     upright = max(font.getlength(c) for c in captions) > pitch
@@ -91,7 +93,7 @@ def class_grid(images: Tensor, captions: Sequence[str], scale: int = 2) -> Image
 
 def band_width(captions: Sequence[str]) -> int:
     """Of the white band in which `captioned` writes."""
-    font = ImageFont.load_default(size=12)
+    font = _font()
     return int(max(font.getlength(caption[:MAX_CAPTION]) for caption in captions)) + 8
 
 
@@ -100,11 +102,21 @@ def captioned(sheet: Image.Image, captions: Sequence[str]) -> Image.Image:
     band = band_width(captions)
     page = Image.new(sheet.mode, (sheet.width + band, sheet.height), "white")
     page.paste(sheet, (band, 0))
-    font, draw = ImageFont.load_default(size=12), ImageDraw.Draw(page)
+    font, draw = _font(), ImageDraw.Draw(page)
     for i, caption in enumerate(captions):
         middle = (i + 0.5) * sheet.height / len(captions)
         draw.text((band - 4, middle), caption[:MAX_CAPTION], fill="black", font=font, anchor="rm")
     return page
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    """DejaVu Sans out of matplotlib: unlike PIL's own font it has accents, Greek and Cyrillic."""
+    found = importlib.util.find_spec("matplotlib")  # not imported, which takes a while
+    assert found is not None
+    assert found.origin is not None
+    file = Path(found.origin).with_name("mpl-data") / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(file), size=11)
 
 
 def save_png(

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganctl.errors import UsageError
-from ganctl.images import class_grid, grid, save_png, to_float, to_pil, to_uint8
+from ganctl.images import captioned, class_grid, grid, save_png, to_float, to_pil, to_uint8
 
 
 def test_to_uint8_at_its_ends_and_middle() -> None:
@@ -146,6 +146,12 @@ def test_each_caption_stands_above_its_own_column(captions: list[str], side: int
         found.append(len(columns))
     # all captions together have as much ink as each on its own: none is cut off or covered
     assert whole.sum() == sum(found)
+
+
+@pytest.mark.parametrize("letter", sorted(set("MöweæßćłŻñ Ζεύς рысь")))
+def test_captions_have_the_letters_of_their_words(letter: str) -> None:
+    drawn, box = (np.asarray(captioned(Image.new("L", (28, 28)), [c])) for c in (letter, "\uffff"))
+    assert drawn.shape != box.shape or (drawn != box).any()
 
 
 def test_long_captions_make_room_by_standing_upright() -> None:
