@@ -55,7 +55,6 @@ class Bare:
     def __init__(self, gan: GAN, bf16: bool) -> None:
         self.gan, self.bf16 = gan, bf16
         n = gan.numbers
-        self.classifies = hasattr(getattr(gan.D, "head", None), "class_losses")
         small_data = n.flip or n.lecam_weight or not isinstance(gan.augment, torch.nn.Identity)
         if n.d_steps_per_g != 1 or n.gp_weight or small_data:
             raise SystemExit(
@@ -84,26 +83,26 @@ class Bare:
         D.requires_grad_(True)
         penalised = bool(now["r1_gamma"] or now["r2_gamma"])
         both = torch.cat([real, fake.detach()]).requires_grad_(penalised)
-        logits, h = self._judge(both, y.repeat(2))
+        logits, h = self.gan.judge(both, y.repeat(2))
         objective = loss.d(*logits.chunk(2)).mean()
         if penalised:
             r1, r2 = squared_gradient_norm(both, logits).chunk(2)
             objective = objective + 0.5 * (now["r1_gamma"] * r1.mean() + now["r2_gamma"] * r2.mean())
-        if self.classifies:
-            objective = objective + n.class_weight * D.head.class_losses(h[: len(y)], y).mean()
+        if h is not None:
+            objective = objective + n.class_weight * self.gan.class_loss(h[: len(y)], y)
         self.d_adam.zero_grad()
         objective.backward()
         self.d_adam.step()
 
         D.requires_grad_(False)
-        fake_logits, h = self._judge(fake, y)
+        fake_logits, h = self.gan.judge(fake, y)
         real_logits = fake_logits
         if loss.g_uses_real:
             with torch.no_grad():
-                real_logits = D(real, y).float()
+                real_logits, _ = self.gan.judge(real, y)
         g_loss = loss.g(real_logits, fake_logits).mean()
-        if self.classifies:
-            g_loss = g_loss + n.class_weight * D.head.class_losses(h, y).mean()
+        if h is not None:
+            g_loss = g_loss + n.class_weight * self.gan.class_loss(h, y)
         self.g_adam.zero_grad()
         g_loss.backward()
         self.g_adam.step()
@@ -113,14 +112,6 @@ class Bare:
             torch._foreach_lerp_(self.averages, self.weights, 1 - beta)
             torch._foreach_copy_(self.kept, self.buffers)
         self.nimg += len(y)
-
-    def _judge(self, seen: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """D's logits, and the features that its head classifies by; of a D without such a head the images."""
-        D = self.gan.D
-        if not self.classifies:
-            return D(seen, y).float(), seen
-        h = D.features(seen)
-        return D.head(h, y).float(), h
 
 
 def shuffled(train: ImageSet, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
