@@ -33,19 +33,23 @@ def in_words(trained: Mapping[str, Any]) -> str:
         for name, s in trained["schedules"].items()
         if s is not None
     ]
+    # Settings that earlier configurations do not have are off.
+    lecam, flip = loss.get("lecam_weight", 0.0), data.get("flip", False)
     head = model["discriminator"].get("head", "projection")
-    more = {  # in the order of the words; settings that earlier configurations do not have are off
-        f"gradient penalty × {loss['gp_weight']:g}": loss["gp_weight"],
-        f"LeCam × {loss.get('lecam_weight', 0.0):g}": loss.get("lecam_weight"),
-        f"class loss × {loss.get('class_weight', 1.0):g} (head {head})": head != "projection",
-        "half of the real images mirrored": data.get("flip"),
-        f"augmentation {trained.get('augment', {}).get('name')}": trained.get("augment", {}).get("name")
-        not in (None, "none"),
-    }
+    augmentation = trained.get("augment", {}).get("name", "none")
+    terms = [
+        (True, f"{loss['name']} loss"),
+        (True, f"R1 γ {loss['r1_gamma']:g}"),
+        (True, f"R2 γ {loss['r2_gamma']:g}"),
+        (loss["gp_weight"], f"gradient penalty × {loss['gp_weight']:g}"),
+        (lecam, f"LeCam × {lecam:g}"),
+        (head != "projection", f"class loss × {loss.get('class_weight', 1.0):g} (head {head})"),
+        (flip, "half of the real images mirrored"),
+        (augmentation != "none", f"augmentation {augmentation}"),
+    ]
     precision = "float32" if trainer["precision"] == 32 else trainer["precision"]
     return (
-        f"{loss['name']} loss, R1 γ {loss['r1_gamma']:g}, R2 γ {loss['r2_gamma']:g}"
-        f"{''.join(f', {words}' for words, on in more.items() if on)}; "
+        f"{', '.join(words for on, words in terms if on)}; "
         f"Adam {model['lr']:g} ({model['beta1']:g}, {model['beta2']:g}); "
         f"{'; '.join([*schedules, ''])}batch {data['batch_size']}; weights averaged with half-life "
         f"{model['ema_half_life_kimg']:g} kimg; precision {precision}; seed {trained['seed']}"
