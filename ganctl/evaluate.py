@@ -19,8 +19,9 @@ import torch
 from ganctl import __version__, collectives
 from ganctl.errors import UsageError
 from ganctl.metrics import catalogue
+from ganctl.pixel_scores import on_images
 from ganctl.report import Metric, Report
-from ganctl.scoring import Request, Run, on_features, on_images
+from ganctl.scoring import Request, Run, on_features
 from ganctl.sides import Fakes, Reals
 
 log = logging.getLogger("ganctl")

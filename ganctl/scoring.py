@@ -1,4 +1,4 @@
-"""The scores themselves: what was asked for, computed part by part, each value beside its floor."""
+"""What was asked for, and the scores on features: computed part by part, each value beside its floor."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from ganctl import collectives, progress
-from ganctl.data.dataset import Dataset
 from ganctl.errors import GanctlError, UsageError, nearest
 from ganctl.metrics import catalogue, classifier, inception_weights
 from ganctl.metrics.cache import cached, save_statistics
-from ganctl.metrics.cas import RECIPE, classification_accuracy
 from ganctl.metrics.catalogue import Rows, Score, Seen, Value, row_name
 from ganctl.metrics.classifier import LoadedClassifier
 from ganctl.metrics.extract import Extracted, extract_together, own_part
@@ -29,7 +27,6 @@ from ganctl.metrics.features import (
     Precision,
     ScriptExtractor,
 )
-from ganctl.metrics.memorisation import EXPECTED_SHARE, memorisation, pairs_figure
 from ganctl.report import Metric
 from ganctl.sides import Fakes, Reals, Side
 
@@ -284,56 +281,3 @@ def _metric(drawn: list[Value], floor: float | None, extractor: Extractor) -> Me
         extractor=extractor.name,
         settings=dict(first.settings) or None,
     )
-
-
-# -- scores on pixels ------------------------------------------------------------------------------------
-
-
-def on_images(run: Run, name: str) -> None:
-    """Adds the rows of one of `catalogue.ON_IMAGES`, or rows that say why not."""
-    rows, compute = _ON_IMAGES[name]
-    try:
-        if run.reals.dataset is None:
-            raise UsageError("needs the training images: give --data")
-        run.add(dict(zip(rows, compute(run, run.reals.dataset), strict=True)))
-    except GanctlError as error:
-        run.add(dict.fromkeys(rows, Metric(None, None, reason=error.what)))
-
-
-def _memorisation(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
-    fakes = run.fakes.side(run.request.seed).images()
-    total = len(fakes) + len(dataset.test)
-    with progress.bar(total, "img", "nearest training images") as bar:
-        found = memorisation(fakes, dataset.train.images, dataset.test.images, on_rows=bar.update)
-    closest, _ = dataset.train.take(found.train_index)
-    run.pairs = pairs_figure(fakes[found.fake_index], closest)
-    # What test images score, by definition.
-    return Metric(found.median_ratio, 1.0), Metric(found.share_close, EXPECTED_SHARE)
-
-
-def _cas(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
-    side, reals = run.fakes.side(run.request.seed), run.reals.floor
-    if side.labels is None:
-        raise UsageError(NO_LABELS)
-    assert reals is not None
-    assert reals.labels is not None
-    accuracies = []
-    for images, labels in ((side.images(), side.labels), (reals.images(), reals.labels)):
-        log.info("training a classifier on %d images", len(images))
-        scores = classification_accuracy(
-            images,
-            labels,
-            dataset.test.images,
-            dataset.test.labels,
-            dataset.facts.num_classes,
-            device=run.device,
-        )
-        accuracies.append(scores.accuracy)
-    return (Metric(accuracies[0], accuracies[1], settings={"recipe": RECIPE}),)
-
-
-# The rows of each score, and what computes them.
-_ON_IMAGES: dict[str, tuple[tuple[str, ...], Callable[[Run, Dataset], tuple[Metric, ...]]]] = {
-    "memorisation": (("nn_distance_ratio", "nn_share_close"), _memorisation),
-    "cas": (("cas",), _cas),
-}

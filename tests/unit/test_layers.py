@@ -21,7 +21,7 @@ TIERS = (
     ("replay", "arrays", "singles"),
     ("train", "dry_run", "preview", "sample", "evaluate", "own_classifier", "compare", "sharing", "web"),
     ("real_side",),
-    ("scoring", "generator", "probe", "config_diff"),
+    ("scoring", "pixel_scores", "generator", "probe", "config_diff"),
     ("build",),
     ("sides",),
     (
