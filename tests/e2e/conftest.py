@@ -142,8 +142,13 @@ def several(
 
 
 def _free_port() -> str:
-    """Below those that the system gives to connections: none of them takes it before it is used."""
-    for port in random.sample(range(20_000, 30_000), 100):
+    """Below those that the system gives to connections: none of them takes it before it is used.
+
+    Each of pytest's workers has a range of its own. `random` itself will not do: trainings in this process
+    seed it, and two workers then drew one port, where two jobs met.
+    """
+    first = 20_000 + 1_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10)
+    for port in random.SystemRandom().sample(range(first, first + 1_000), 100):
         with socket.socket() as tried, contextlib.suppress(OSError):
             tried.bind(("127.0.0.1", port))
             return str(port)
