@@ -72,6 +72,7 @@ BEFORE: dict[str, list[str]] = {
     "D on unshuffled pixels, two convolutions": [*UNSHUFFLED, f"+{D}.convolutions=2"],
     "lr constant": ["schedules.lr=null"],
 }
+FALLING = [f"schedules.r{k}_gamma={{final: 0.01, begin: 0.0, end: 1.0, shape: cosine}}" for k in (1, 2)]
 ROWS: dict[str, list[str]] = {name: [*PROJECTION, *own] for name, own in BEFORE.items()} | {
     "dcgan": [],
     "class loss × 10": ["loss.class_weight=1"],
@@ -81,6 +82,10 @@ ROWS: dict[str, list[str]] = {name: [*PROJECTION, *own] for name, own in BEFORE.
     "class loss, G and D width 48": [f"{G}.width=48", f"{D}.width=48"],
     "class loss without projection": [f"{D}.head=acgan"],
     "D2D-CE": [f"{D}.head=d2dce"],
+    "γ falls to a tenth": FALLING,
+    "D width 64": [f"{D}.width=64"],
+    "D width 64, γ falls to a tenth": [*FALLING, f"{D}.width=64"],
+    "G and D width 64, γ falls to a tenth": [*FALLING, f"{G}.width=64", f"{D}.width=64"],
 }
 
 
