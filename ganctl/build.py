@@ -53,6 +53,7 @@ def build_gan(cfg: Config, facts: DatasetFacts, total_images: int, *, trust_code
         beta2=m.beta2,
         r1_gamma=loss.r1_gamma,
         r2_gamma=loss.r2_gamma,
+        reg_interval=loss.reg_interval,
         gp_weight=loss.gp_weight,
         ema_half_life_kimg=m.ema_half_life_kimg,
         d_steps_per_g=m.d_steps_per_g,

@@ -52,6 +52,7 @@ class LossConfig(Section):
     name: Literal["lsgan", "nonsaturating", "hinge", "wgan_gp", "relativistic"]
     r1_gamma: float = Field(ge=0)
     r2_gamma: float = Field(ge=0)
+    reg_interval: PositiveInt = 1
     gp_weight: float = Field(ge=0)
     lecam_weight: float = Field(default=0.0, ge=0)
     class_weight: float = Field(default=1.0, ge=0)

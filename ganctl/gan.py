@@ -119,7 +119,9 @@ class GAN(pl.LightningModule):
     def d_step(self, real: Tensor, fake: Tensor, y: Tensor, now: Mapping[str, float]) -> dict[str, Tensor]:
         """D learns to tell `real` from `fake` (N, C, H, W), both of the labels y (N,)."""
         self.D.requires_grad_(True)
-        penalised = bool(now["r1_gamma"] or now["r2_gamma"])
+        # Lazy regularisation (Karras et al. 2020): seldom, and then as many times
+        interval = self.numbers.reg_interval
+        penalised = bool(now["r1_gamma"] or now["r2_gamma"]) and self.steps % interval == 0
         both = torch.cat([real, fake]).requires_grad_(penalised)
         logits, h = self.judge(both, y.repeat(2))
         real_logits, fake_logits = logits.chunk(2)
@@ -133,7 +135,7 @@ class GAN(pl.LightningModule):
         objective = d_loss
         if penalised:
             r1, r2 = (half.mean() for half in squared_gradient_norm(both, logits).chunk(2))
-            objective = objective + 0.5 * (now["r1_gamma"] * r1 + now["r2_gamma"] * r2)
+            objective = objective + interval * 0.5 * (now["r1_gamma"] * r1 + now["r2_gamma"] * r2)
             log |= {"train/r1": r1.detach(), "train/r2": r2.detach()}
         if self.numbers.gp_weight:
             between = interpolate(real, fake, torch.rand(len(y), device=self.device)).requires_grad_()

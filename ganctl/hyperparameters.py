@@ -33,7 +33,8 @@ class Schedule:
 class Hyperparameters:
     """The numbers of the method. γ are applied as γ/2; the half-life is in thousands of images.
 
-    With `flip` half of the real images are mirrored.
+    R1 and R2 are taken at every `reg_interval`-th batch, and count as many times there. With `flip` half of
+    the real images are mirrored.
     """
 
     latent_dim: int
@@ -46,6 +47,7 @@ class Hyperparameters:
     ema_half_life_kimg: float
     d_steps_per_g: int
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
+    reg_interval: int = 1
     lecam_weight: float = 0.0
     class_weight: float = 1.0
     flip: bool = False

@@ -63,7 +63,7 @@ class Bare:
         self.d_adam, self.g_adam = gan.configure_optimizers()
         self.weights, self.averages = list(gan.G.parameters()), list(gan.G_ema.parameters())
         self.buffers, self.kept = list(gan.G.buffers()), list(gan.G_ema.buffers())
-        self.nimg = 0
+        self.nimg = self.steps = 0
 
     def step(self, pixels: Tensor, y: Tensor) -> None:
         """Trains D and G on images (N, C, H, W) uint8 of the labels y (N,)."""
@@ -81,13 +81,15 @@ class Bare:
         fake = G(torch.randn(len(y), n.latent_dim), y).float()
 
         D.requires_grad_(True)
-        penalised = bool(now["r1_gamma"] or now["r2_gamma"])
+        penalised = bool(now["r1_gamma"] or now["r2_gamma"]) and self.steps % n.reg_interval == 0
         both = torch.cat([real, fake.detach()]).requires_grad_(penalised)
         logits, h = self.gan.judge(both, y.repeat(2))
         objective = loss.d(*logits.chunk(2)).mean()
         if penalised:
             r1, r2 = squared_gradient_norm(both, logits).chunk(2)
-            objective = objective + 0.5 * (now["r1_gamma"] * r1.mean() + now["r2_gamma"] * r2.mean())
+            objective = objective + n.reg_interval * 0.5 * (
+                now["r1_gamma"] * r1.mean() + now["r2_gamma"] * r2.mean()
+            )
         if h is not None:
             objective = objective + n.class_weight * self.gan.class_loss(h[: len(y)], y)
         self.d_adam.zero_grad()
@@ -112,6 +114,7 @@ class Bare:
             torch._foreach_lerp_(self.averages, self.weights, 1 - beta)
             torch._foreach_copy_(self.kept, self.buffers)
         self.nimg += len(y)
+        self.steps += 1
 
 
 def shuffled(train: ImageSet, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -34,6 +34,7 @@ def in_words(trained: Mapping[str, Any]) -> str:
         if s is not None
     ]
     # Settings that earlier configurations do not have are off.
+    interval = loss.get("reg_interval", 1)
     lecam, flip = loss.get("lecam_weight", 0.0), data.get("flip", False)
     head = model["discriminator"].get("head", "projection")
     augmentation = trained.get("augment", {}).get("name", "none")
@@ -41,6 +42,7 @@ def in_words(trained: Mapping[str, Any]) -> str:
         (True, f"{loss['name']} loss"),
         (True, f"R1 γ {loss['r1_gamma']:g}"),
         (True, f"R2 γ {loss['r2_gamma']:g}"),
+        (interval > 1, f"both at one batch of {interval}, × {interval}"),
         (loss["gp_weight"], f"gradient penalty × {loss['gp_weight']:g}"),
         (lecam, f"LeCam × {lecam:g}"),
         (head != "projection", f"class loss × {loss.get('class_weight', 1.0):g} (head {head})"),

@@ -108,6 +108,7 @@ SMALL = {
         "model.discriminator.head=projection_acgan",
         "loss.class_weight=0.5",
     ],
+    "lazy penalties": ["+experiment=dcgan", *NARROW, "loss.reg_interval=2"],
     "mlp": ["+experiment=mlp", "model.generator.widths=[16,32]", "model.discriminator.width=32"],
 }
 

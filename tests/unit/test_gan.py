@@ -276,12 +276,13 @@ def by_hand(
         d_loss = D_BY_HAND[loss](D(real, y), D(x, y))
         row = {"train/d_loss": float(d_loss.detach())}
         objective = d_loss
-        if now["r1_gamma"]:
+        regularised = step % n.reg_interval == 0
+        if now["r1_gamma"] and regularised:
             r1 = sum(g**2 for g in own_gradient_norms(D, real, y)) / BATCH
-            objective = objective + now["r1_gamma"] / 2 * r1
-        if now["r2_gamma"]:
+            objective = objective + n.reg_interval * now["r1_gamma"] / 2 * r1
+        if now["r2_gamma"] and regularised:
             r2 = sum(g**2 for g in own_gradient_norms(D, x, y)) / BATCH
-            objective = objective + now["r2_gamma"] / 2 * r2
+            objective = objective + n.reg_interval * now["r2_gamma"] / 2 * r2
         if n.gp_weight:
             u = torch.rand(BATCH)[:, None, None, None]
             between = own_gradient_norms(D, u * real + (1 - u) * x, y)
@@ -429,6 +430,18 @@ def test_lecam_is_the_loop_written_out(loss: str) -> None:
     assert_same_training(rows, expected)
     assert distance(expected[0][-1]["D"], by_hand(loss, numbers(r1_gamma=1.0), epochs=2)[0][-1]["D"]) > 1e-4
     assert "lecam_anchors" in gan.state_dict()
+
+
+def test_lazy_penalties_come_at_every_third_batch_three_times_as_strong() -> None:
+    n = numbers(r1_gamma=1.0, r2_gamma=0.5, reg_interval=3)
+    _, rows = train("relativistic", n, epochs=2)
+    expected = by_hand("relativistic", n, epochs=2)
+    assert_same_training(rows, expected)
+    taken = [step for step, row in enumerate(rows) if "train/r1" in row.logged]
+    assert taken == list(range(0, len(rows), 3))
+    assert len(taken) > 2
+    eager = by_hand("relativistic", numbers(r1_gamma=1.0, r2_gamma=0.5), epochs=2)
+    assert distance(expected[0][-1]["D"], eager[0][-1]["D"]) > 1e-4
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 3.0])

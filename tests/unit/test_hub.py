@@ -190,6 +190,7 @@ def test_a_card_without_labels_licence_or_scores_says_so(tmp_path: Path) -> None
     [
         (["+experiment=mlp"], "lsgan loss, R1 γ 0, R2 γ 0; Adam"),
         (["model.discriminator.head=acgan"], "R2 γ 0.1, class loss × 1 (head acgan); Adam"),
+        (["loss.reg_interval=4"], "R2 γ 0.1, both at one batch of 4, × 4; Adam"),
         (["loss=wgan_gp"], "wgan_gp loss, R1 γ 0, R2 γ 0, gradient penalty × 10; Adam"),
         (
             ["data=cifar10", "loss=hinge", "loss.lecam_weight=0.3", "augment=ada"],
@@ -201,7 +202,12 @@ def test_a_recipe_in_words_leaves_out_what_is_off(overrides: list[str], words: s
     trained = config.compose([*overrides, "trainer.precision=32"]).model_dump()
     assert words in recipe.in_words(trained)
     # as configurations were before there was a choice
-    for section, key in (("loss", "lecam_weight"), ("loss", "class_weight"), ("data", "flip")):
+    for section, key in (
+        ("loss", "lecam_weight"),
+        ("loss", "class_weight"),
+        ("loss", "reg_interval"),
+        ("data", "flip"),
+    ):
         del trained[section][key]
     trained["model"]["discriminator"].pop("head", None)
     assert "; Adam" in recipe.in_words(trained)
