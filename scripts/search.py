@@ -83,9 +83,8 @@ ROWS: dict[str, list[str]] = {name: [*PROJECTION, *own] for name, own in BEFORE.
     "class loss without projection": [f"{D}.head=acgan"],
     "D2D-CE": [f"{D}.head=d2dce"],
     "γ falls to a tenth": FALLING,
-    "D width 64": [f"{D}.width=64"],
-    "D width 64, γ falls to a tenth": [*FALLING, f"{D}.width=64"],
-    "G and D width 64, γ falls to a tenth": [*FALLING, f"{G}.width=64", f"{D}.width=64"],
+    "γ falls to a tenth, class loss × 0.3": [*FALLING, "loss.class_weight=0.03"],
+    "γ falls to a tenth, penalties at one batch of four": [*FALLING, "loss.reg_interval=4"],
 }
 
 
