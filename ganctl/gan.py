@@ -119,7 +119,7 @@ class GAN(pl.LightningModule):
     def d_step(self, real: Tensor, fake: Tensor, y: Tensor, now: Mapping[str, float]) -> dict[str, Tensor]:
         """D learns to tell `real` from `fake` (N, C, H, W), both of the labels y (N,)."""
         self.D.requires_grad_(True)
-        # Lazy regularisation (Karras et al. 2020): seldom, and then as many times
+        # Lazy regularisation (Karras et al. 2020): at one batch of `interval`, and so many times as strong
         interval = self.numbers.reg_interval
         penalised = bool(now["r1_gamma"] or now["r2_gamma"]) and self.steps % interval == 0
         both = torch.cat([real, fake]).requires_grad_(penalised)
