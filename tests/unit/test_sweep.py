@@ -47,6 +47,10 @@ done = len(open(f"{run}/metrics.jsonl").readlines()) if os.path.exists(f"{run}/m
 with open(f"{run}/metrics.jsonl", "a") as rows:
     for epoch in range(done + 1, epochs + 1):
         time.sleep(float(os.environ.get("STEP_S", "0.0")))
+        held = epoch == 3 and lr >= float(os.environ.get("HOLD_FROM", "inf"))
+        give_up = time.monotonic() + 60
+        while held and not told and time.monotonic() < give_up:
+            time.sleep(0.01)
         if told:
             sys.exit(143)
         if lr == 0.5:
@@ -232,7 +236,7 @@ def test_an_objective_that_no_row_has_ends_the_sweep_with_the_names() -> None:
 
 @pytest.mark.slow
 def test_poor_trials_are_stopped_but_not_at_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STEP_S", "0.15")
+    monkeypatch.setenv("HOLD_FROM", "1")
     rates = [0.1, 0.11, 0.12, 0.13, 0.14, 9.0, 0.05]  # the pruner begins after five
     overrides = f"model.lr={','.join(map(str, rates))}"
     report = sweep.run(plan(overrides, target=None, epochs=4, pruner="median"), 1, None)
@@ -244,10 +248,10 @@ def test_poor_trials_are_stopped_but_not_at_their_end(monkeypatch: pytest.Monkey
 
 
 def stop_soon(signum: int) -> None:
-    """Once a trial has made a step and is not at its end."""
+    """Once both trials that run have made a step; HOLD_FROM keeps them from their end."""
 
     def run() -> None:
-        while not any(p.stat().st_size for p in Path("runs").rglob("trial_*/metrics.jsonl")):
+        while sum(p.stat().st_size > 0 for p in Path("runs").rglob("trial_*/metrics.jsonl")) < 2:
             time.sleep(0.02)
         os.kill(os.getpid(), signum)
 
@@ -259,13 +263,13 @@ def stop_soon(signum: int) -> None:
 def test_a_stopped_sweep_says_how_it_goes_on_and_does(
     signum: int, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STEP_S", "0.2")
+    monkeypatch.setenv("HOLD_FROM", "0")
     stop_soon(signum)
     with pytest.raises(InterruptedSweepError) as caught:
         sweep.run(plan("model.lr=interval(0.1,0.4)", epochs=6, target=3), 2, None)
     assert caught.value.exit_code == code
     assert caught.value.fix == "to go on: ganctl sweep --resume runs/sweeps/s --workers 2"
-    monkeypatch.setenv("STEP_S", "0")
+    monkeypatch.delenv("HOLD_FROM")
     report = sweep.run(sweep.going_on("runs/sweeps/s", None, None), 2, None)
     assert report["counts"] == {"complete": 3, "pruned": 0, "failed": 0, "running": 0}
     for number in range(3):
