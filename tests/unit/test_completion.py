@@ -44,7 +44,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-EXPERIMENTS = ["cifar10", "dcgan", "fashion", "folder", "mlp", "quick", "stacked_mnist"]
+EXPERIMENTS = ["best", "cifar10", "dcgan", "fashion", "folder", "mlp", "quick", "stacked_mnist"]
 
 
 def test_verbs_and_options() -> None:

@@ -14,6 +14,7 @@ from ganctl.data import mnist
 
 # Channels, resolution, classes: as each set is published, and of the folder that is made here.
 SHAPES = {
+    "best": (1, 28, 10),
     "cifar10": (3, 32, 10),
     "dcgan": (1, 28, 10),
     "fashion": (1, 28, 10),
