@@ -96,19 +96,19 @@ class Discriminator(nn.Module):
         halvings, _ = pyramid(resolution)
         layers: list[nn.Module] = []
         if full_size_maps:
-            layers += [nn.Conv2d(channels, full_size_maps, 3, padding=1), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(channels, full_size_maps, 3, padding=1), _leaky_relu()]
         maps = [full_size_maps or channels]
         maps += [width if i == 0 else 2 * width for i in range(halvings)]
         for before, after in itertools.pairwise(maps):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), _leaky_relu()]
         size = resolution // 2**halvings
         self.layers = nn.Sequential(
             *layers,
             nn.Conv2d(maps[-1], 2 * width, 3, padding=1),
-            nn.LeakyReLU(0.2),
+            _leaky_relu(),
             nn.Flatten(),
             nn.Linear(2 * width * size**2, features),
-            nn.LeakyReLU(0.2),
+            _leaky_relu(),
         )
         self.head = heads.build(head, features, num_classes)
 
@@ -123,4 +123,9 @@ class Discriminator(nn.Module):
 
 
 def _normalised(maps: int) -> list[nn.Module]:
-    return [nn.BatchNorm2d(maps), nn.LeakyReLU(0.2)]
+    return [nn.BatchNorm2d(maps), _leaky_relu()]
+
+
+def _leaky_relu() -> nn.Module:
+    # In place for speed: the layers before it need their inputs for gradients, not their outputs.
+    return nn.LeakyReLU(0.2, inplace=True)
