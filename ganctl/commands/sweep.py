@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ganctl.commands.options import ConfigDir
 from ganctl.errors import UsageError
 from ganctl.terminal import note, result, verb
 
@@ -61,6 +62,7 @@ def sweep(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the points tried; trainings have seed=.", min=0)] = 0,
     storage: Storage = None,
+    config_dir: ConfigDir = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the space and the first commands, start nothing.")
     ] = False,
@@ -75,7 +77,8 @@ def sweep(
 
     storages.require_optuna()
     if resume is not None:
-        if overrides or multirun or objective or maximize is not None or name or seed or pruner != "median":
+        given = (overrides, multirun, objective, maximize is not None, name, seed, config_dir)
+        if any(given) or pruner != "median":
             raise UsageError(
                 "a sweep that goes on has its settings",
                 "give --resume with --trials, --workers and --storage",
@@ -91,6 +94,7 @@ def sweep(
             seed=seed,
             name=name,
             target=trials,
+            config_dir=None if config_dir is None else str(config_dir),
         )
     if dry_run:
         rehearsed = sweeping.rehearse(plan)

@@ -42,7 +42,7 @@ def describe(study: Study) -> dict[str, Any]:
         "target": study.optuna.user_attrs.get(TARGET),
         "counts": {name: sum(r["state"] == name for r in listed) for name in _STATES.values()},
         "best": best,
-        "train": ["ganctl", "train", *study.space.overrides(_point(study, best))] if best else None,
+        "train": ["ganctl", "train", *study.space.arguments(_point(study, best))] if best else None,
         "importances": importances(study),
         "trials": listed,
     }

@@ -123,14 +123,14 @@ class Scheduler:
         space = self.study.space
         shown = " ".join(f"{key.lstrip('+')}={short(value)}" for key, value in point.items())
         try:
-            cfg = config.compose(space.overrides(point))
+            cfg = space.compose(point)
         except UsageError as error:  # values that don't go together
             log.info("trial %d: %s", trial.number, shown)
             os.close(lock)
             self._tell(trial, TrialState.FAIL, reason=error.what)
             return True
-        overrides = trials.overrides(space, point, self.study.sweep, trial.number, cfg)
-        process = Trial(self.study.sweep, trial.number, lock, overrides, self._threads())
+        arguments = trials.arguments(space, point, self.study.sweep, trial.number, cfg)
+        process = Trial(self.study.sweep, trial.number, lock, arguments, self._threads())
         before = float(trial.user_attrs.get(SECONDS, 0.0))
         reported = set(self.study.frozen(trial.number).intermediate_values)
         self._running.append(_Running(process, trial, cfg, reported, before))

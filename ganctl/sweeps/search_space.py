@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from ganctl import config
@@ -85,13 +86,28 @@ class Space:
     Args:
         fixed: overrides of every trial.
         parameters: what each varied key may be.
+        config_dir: the user's own options, as for `config.compose`.
     """
 
     fixed: tuple[str, ...]
     parameters: dict[str, Parameter]
+    config_dir: str | None = None
 
-    def overrides(self, point: dict[str, Value]) -> list[str]:
-        """The training at one point of the space, without its run folder."""
+    def compose(self, point: dict[str, Value]) -> config.Config:
+        """The configuration of the training at one point of the space.
+
+        Raises:
+            UsageError: a key that does not exist, or a value that it cannot have.
+        """
+        folder = None if self.config_dir is None else Path(self.config_dir)
+        return config.compose(self._overrides(point), folder)
+
+    def arguments(self, point: dict[str, Value], *first: str) -> list[str]:
+        """What `ganctl train` gets there: the overrides `first`, then those of the space."""
+        own = [] if self.config_dir is None else ["--config-dir", self.config_dir]
+        return [*own, *first, *self._overrides(point)]
+
+    def _overrides(self, point: dict[str, Value]) -> list[str]:
         return [*self.fixed, *(f"{key}={text(value)}" for key, value in point.items())]
 
     def size(self) -> int:
@@ -132,11 +148,11 @@ class Space:
         """
         samples = {key: _samples(parameter) for key, parameter in self.parameters.items()}
         first = {key: values[0] for key, values in samples.items()}
-        composed = config.compose(self.overrides(first))
+        composed = self.compose(first)
         for key, values in samples.items():
             for value in values[1:]:
                 try:
-                    config.compose(self.overrides(first | {key: value}))
+                    self.compose(first | {key: value})
                 except UsageError as error:
                     p = self.parameters[key]
                     real = isinstance(p, Interval) and not p.whole and not p.log
@@ -145,7 +161,7 @@ class Space:
         return composed
 
 
-def parse(overrides: Sequence[str]) -> Space:
+def parse(overrides: Sequence[str], config_dir: str | None = None) -> Space:
     """Separates what is fixed from what varies.
 
     Comma lists (`model.lr=1e-4,3e-4`) are choices. Of Hydra's grammar `glob` and `shuffle` are refused.
@@ -187,7 +203,7 @@ def parse(overrides: Sequence[str]) -> Space:
             "nothing varies: every trial would be the same",
             "give a key several values, as in 'model.lr=choice(1e-4,3e-4)' 'loss.r1_gamma=interval(0.1,10)'",
         )
-    return Space(tuple(fixed), parameters)
+    return Space(tuple(fixed), parameters, config_dir)
 
 
 def text(value: Value) -> str:

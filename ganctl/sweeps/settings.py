@@ -22,6 +22,7 @@ class Settings:
         maximize: whether higher is better.
         pruner: one of `PRUNERS`.
         seed: of the proposals; the trainings have the configuration's.
+        config_dir: as `search_space.parse` takes it.
     """
 
     overrides: tuple[str, ...]
@@ -30,6 +31,7 @@ class Settings:
     maximize: bool
     pruner: str
     seed: int
+    config_dir: str | None = None
 
 
 def higher_is_better(objective: str, maximize: bool | None) -> bool:

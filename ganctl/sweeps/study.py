@@ -33,7 +33,7 @@ class Study:
 
     def __init__(self, sweep: Path, settings: Settings, study: optuna.Study) -> None:
         self.sweep, self.settings, self.optuna = sweep, settings, study
-        self.space: Space = parse(settings.overrides)
+        self.space: Space = parse(settings.overrides, settings.config_dir)
         self.place = ""
         """Names this folder, which machines may share or not: other folders' trials are theirs."""
 
@@ -240,5 +240,5 @@ def _settings(study: optuna.Study) -> Settings:
 
 def _same(settings: Settings) -> tuple[Any, ...]:
     """Two ways to write a space are one."""
-    space = parse(settings.overrides)
+    space = parse(settings.overrides, settings.config_dir)
     return space, dataclasses.replace(settings, overrides=())

@@ -51,13 +51,14 @@ def plan(
     seed: int,
     name: str | None,
     target: int | None,
+    config_dir: str | None = None,
 ) -> Plan:
     """A new sweep, or the same one again. Nothing is written.
 
     Raises:
         UsageError: something in it cannot work.
     """
-    space = parse(overrides)
+    space = parse(overrides, config_dir)
     if grid and target is not None:
         raise UsageError(f"--multirun tries all {space.size()} combinations", "leave out --trials, or -m")
     if not grid and target is None:
@@ -75,7 +76,7 @@ def plan(
     cfg = space.check()
     objective = objective or default_objective(cfg)
     higher = higher_is_better(objective, maximize)
-    settings = Settings(tuple(overrides), grid, objective, higher, pruner, seed)
+    settings = Settings(tuple(overrides), grid, objective, higher, pruner, seed, config_dir)
     folder = Path(cfg.run.root) / SWEEPS / (name or default_name(cfg, space, settings))
     return Plan(folder, settings, size)
 
@@ -120,6 +121,7 @@ def default_objective(cfg: config.Config) -> str:
 def default_name(cfg: config.Config, space: Space, settings: Settings) -> str:
     """The same for the same sweep, so that the same command goes on with it."""
     parts = [settings.objective, settings.maximize, settings.grid, settings.pruner, settings.seed]
+    parts += [] if settings.config_dir is None else [settings.config_dir]
     what = json.dumps([space.fixed, {k: str(p) for k, p in space.parameters.items()}, parts])
     return f"{cfg.name}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
 
@@ -132,8 +134,8 @@ def rehearse(plan: Plan, count: int = 3) -> dict[str, Any]:
     for _ in range(min(count, plan.target)):
         number = rehearsal.optuna.ask().number
         point = rehearsal.propose(rehearsal.trial(number))
-        cfg = config.compose(space.overrides(point))
-        commands.append(["ganctl", "train", *trials.overrides(space, point, plan.folder, number, cfg)])
+        cfg = space.compose(point)
+        commands.append(["ganctl", "train", *trials.arguments(space, point, plan.folder, number, cfg)])
     return {
         "folder": str(plan.folder),
         "trials": plan.target,

@@ -38,7 +38,7 @@ def log_of(sweep: Path, number: int) -> Path:
     return sweep / f"trial_{number:04d}.log"
 
 
-def overrides(
+def arguments(
     space: Space, point: dict[str, Value], sweep: Path, number: int, cfg: config.Config
 ) -> list[str]:
     """What `ganctl train` gets for a trial; what the user gave comes last, and wins."""
@@ -51,7 +51,7 @@ def overrides(
             f"logger.wandb.name={quoted(' '.join([f'trial_{number:04d}', *values])[:128])}",
             f"logger.wandb.tags=[{tags}]",
         ]
-    return [*ours, *space.overrides(point)]
+    return space.arguments(point, *ours)
 
 
 @contextlib.contextmanager
@@ -167,23 +167,23 @@ class Trial:
     Args:
         sweep: the folder of the sweep.
         lock: from `take`; closed when the training has ended.
-        overrides: of the training, for a run that has not begun; one that has is resumed as it is.
+        arguments: of `ganctl train`, for a run that has not begun; one that has is resumed as it is.
         environment: variables that differ from this process's.
     """
 
     def __init__(
-        self, sweep: Path, number: int, lock: int, overrides: Sequence[str], environment: dict[str, str]
+        self, sweep: Path, number: int, lock: int, arguments: Sequence[str], environment: dict[str, str]
     ) -> None:
         self.number, self.run = number, folder_of(sweep, number)
         self.resumed = RunFolder(self.run).config.is_file()
         self._lock, self._began = lock, time.monotonic()
         self._log = log_of(sweep, number)
         self._said_before = self._log.stat().st_size
-        arguments = ["resume", str(self.run)] if self.resumed else ["train", *overrides]
+        verb = ["resume", str(self.run)] if self.resumed else ["train", *arguments]
         try:
             with self._log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    [*PROGRAM, *arguments],
+                    [*PROGRAM, *verb],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

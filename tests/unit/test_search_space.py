@@ -113,7 +113,7 @@ def test_a_grid_is_that_of_hydra(overrides: list[str]) -> None:
     parsed = OverridesParser.create().parse_overrides(overrides)
     ((*expected,),) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     space = parse(overrides)
-    ours = [space.overrides(space.point(i)) for i in range(space.size())]
+    ours = [space.arguments(space.point(i)) for i in range(space.size())]
     assert [sorted(one) for one in ours] == [sorted(one) for one in expected]
 
 

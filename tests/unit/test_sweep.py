@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +162,30 @@ def test_a_trial_s_w_and_b_run_is_in_the_sweep_s_group_unless_the_user_says_anot
         space = sweep.parse([*fixed, *own, "model.lr=1e-3,1e-4", "loss=hinge,lsgan"])
         cfg = space.check()
         point = space.point(1)
-        made = config.compose(trials.overrides(space, point, Path("runs/sweeps/s"), 7, cfg))
+        made = config.compose(trials.arguments(space, point, Path("runs/sweeps/s"), 7, cfg))
         assert made.logger.wandb is not None
         assert made.logger.wandb.group == group
         assert made.logger.wandb.name == "trial_0007 model.lr=0.001 loss=lsgan"
         assert made.logger.wandb.tags == ["sweep", "model.lr=0.001", "loss=lsgan"]
         assert made.run.dir == "runs/sweeps/s/trial_0007"
+
+
+def test_options_of_the_user_s_own_are_tried_by_every_trial(tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "loss"
+    mine.mkdir(parents=True)
+    (mine / "tiny.yaml").write_text("defaults: [hinge, _self_]\nr1_gamma: 0.25\n")
+    wanted = ["model.lr=0.1", "loss=tiny,hinge"]
+    with pytest.raises(UsageError, match="tiny"):
+        plan(*wanted, target=None)
+    made = plan(*wanted, target=None, name=None, config_dir="mine")
+    commands = sweep.rehearse(made)["commands"]
+    assert [command[:4] for command in commands] == [["ganctl", "train", "--config-dir", "mine"]] * 2
+    assert [command[-1] for command in commands] == ["loss=tiny", "loss=hinge"]
+    report = sweep.run(made, 1, None)
+    assert report["counts"]["complete"] == 2
+    assert report["train"][:4] == ["ganctl", "train", "--config-dir", "mine"]
+    with pytest.raises(UsageError, match="config_dir differ"):
+        sweep.run(replace(made, settings=replace(made.settings, config_dir=None)), 1, None)
 
 
 # -- trials ------------------------------------------------------------------------------------------------
