@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import wandb
 
     wandb.teardown()  # its process has the environment of the test that started it
+    os.environ.pop("WANDB_SERVICE", None)
     for name, form in SECRETS.items():
         monkeypatch.setenv(name, form.format(MARKERS[name]))
     yield
