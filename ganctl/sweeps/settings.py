@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ganctl.errors import UsageError
+from ganctl.sweeps import grammar
+from ganctl.sweeps.search_space import Space
 
 PRUNERS = ("median", "none")
 _HIGHER = ("accuracy", "is", "is_mean", "precision", "recall", "density", "coverage", "modes", "images_per_s")
@@ -16,13 +18,13 @@ class Settings:
     """What makes two sweeps the same one.
 
     Args:
-        overrides: as `search_space.parse` takes them.
+        overrides: as `grammar.parse` takes them.
         grid: every point of the space once, instead of points that Optuna's TPE proposes.
         objective: the row of `metrics.jsonl` whose last value counts.
         maximize: whether higher is better.
         pruner: one of `PRUNERS`.
         seed: of the proposals; the trainings have the configuration's.
-        config_dir: as `search_space.parse` takes it.
+        config_dir: as `grammar.parse` takes it.
     """
 
     overrides: tuple[str, ...]
@@ -32,6 +34,10 @@ class Settings:
     pruner: str
     seed: int
     config_dir: str | None = None
+
+    def space(self) -> Space:
+        """What varies."""
+        return grammar.parse(self.overrides, self.config_dir)
 
 
 def higher_is_better(objective: str, maximize: bool | None) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ganctl import atomic
 from ganctl.errors import UsageError, nearest
 from ganctl.sweeps import storage, trials
-from ganctl.sweeps.search_space import Choice, Interval, Parameter, Range, Space, Value, parse
+from ganctl.sweeps.search_space import Choice, Interval, Parameter, Range, Space, Value
 from ganctl.sweeps.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Study:
 
     def __init__(self, sweep: Path, settings: Settings, study: optuna.Study) -> None:
         self.sweep, self.settings, self.optuna = sweep, settings, study
-        self.space: Space = parse(settings.overrides, settings.config_dir)
+        self.space: Space = settings.space()
         self.place = ""
         """Names this folder, which machines may share or not: other folders' trials are theirs."""
 
@@ -240,5 +240,4 @@ def _settings(study: optuna.Study) -> Settings:
 
 def _same(settings: Settings) -> tuple[Any, ...]:
     """Two ways to write a space are one."""
-    space = parse(settings.overrides, settings.config_dir)
-    return space, dataclasses.replace(settings, overrides=())
+    return settings.space(), dataclasses.replace(settings, overrides=())

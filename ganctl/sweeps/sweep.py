@@ -15,10 +15,10 @@ from typing import Any
 
 from ganctl import config
 from ganctl.errors import GanctlError, UsageError, nearest
+from ganctl.sweeps import grammar, storage, study, trials
 from ganctl.sweeps import report as sweep_report
-from ganctl.sweeps import storage, study, trials
 from ganctl.sweeps.scheduler import Scheduler
-from ganctl.sweeps.search_space import Space, parse
+from ganctl.sweeps.search_space import Space
 from ganctl.sweeps.settings import PRUNERS, Settings, higher_is_better
 from ganctl.sweeps.study import Study
 
@@ -58,7 +58,7 @@ def plan(
     Raises:
         UsageError: something in it cannot work.
     """
-    space = parse(overrides, config_dir)
+    space = grammar.parse(overrides, config_dir)
     if grid and target is not None:
         raise UsageError(f"--multirun tries all {space.size()} combinations", "leave out --trials, or -m")
     if not grid and target is None:

@@ -19,7 +19,8 @@ from typing import Any
 from ganctl import config
 from ganctl.errors import UsageError, shortened
 from ganctl.runs import RunFolder
-from ganctl.sweeps.search_space import Space, Value, quoted, short
+from ganctl.sweeps.grammar import quoted
+from ganctl.sweeps.search_space import Space, Value, short
 
 PROGRAM = (sys.executable, "-m", "ganctl")
 

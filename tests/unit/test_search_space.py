@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ganctl import config
 from ganctl.errors import UsageError
-from ganctl.sweeps.search_space import Choice, Interval, Range, parse, quoted
+from ganctl.sweeps.grammar import parse, quoted
+from ganctl.sweeps.search_space import Choice, Interval, Range
 
 
 @pytest.mark.parametrize(
@@ -78,6 +81,14 @@ def test_what_is_refused(overrides: list[str], what: str, fix: str) -> None:
         parse(overrides)
     assert what in caught.value.what
     assert fix in caught.value.fix
+
+
+def test_options_of_one_s_own_are_proposed_as_well(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").touch()
+    with pytest.raises(UsageError) as caught:
+        parse(["model=glob(*)"], str(tmp_path))
+    assert "choice(dcgan,mine,mlp,resnet)" in caught.value.fix
 
 
 @pytest.mark.parametrize(

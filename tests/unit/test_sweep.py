@@ -20,8 +20,8 @@ import pytest
 
 from ganctl import config
 from ganctl.errors import GanctlError, UsageError
+from ganctl.sweeps import grammar, scheduler, sweep, trials
 from ganctl.sweeps import report as sweep_report
-from ganctl.sweeps import scheduler, sweep, trials
 from ganctl.sweeps.scheduler import InterruptedSweepError
 from ganctl.sweeps.storage import require_optuna
 
@@ -159,7 +159,7 @@ def test_a_rehearsal_makes_nothing_and_says_what_will_be(tmp_path: Path) -> None
 def test_a_trial_s_w_and_b_run_is_in_the_sweep_s_group_unless_the_user_says_another() -> None:
     fixed = ["data=digits", "logger=wandb"]
     for own, group in (([], "s"), (["logger.wandb.group=mine"], "mine")):
-        space = sweep.parse([*fixed, *own, "model.lr=1e-3,1e-4", "loss=hinge,lsgan"])
+        space = grammar.parse([*fixed, *own, "model.lr=1e-3,1e-4", "loss=hinge,lsgan"])
         cfg = space.check()
         point = space.point(1)
         made = config.compose(trials.arguments(space, point, Path("runs/sweeps/s"), 7, cfg))
