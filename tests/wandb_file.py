@@ -1,14 +1,23 @@
-"""Reads W&B's offline file back by hand."""
+"""W&B in tests: its offline file, read back by hand, and the end of its service."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+
+def end_service() -> None:
+    """Ends this process's W&B service, which has the environment of the test that started it."""
+    import wandb
+
+    wandb.teardown()
+    os.environ.pop("WANDB_SERVICE", None)  # where it has crashed, W&B leaves its name there
 
 
 def scan(path: Path) -> Iterator[bytes]:
@@ -33,10 +42,8 @@ def scan(path: Path) -> Iterator[bytes]:
 
 def read_run(folder: Path) -> tuple[dict[int, dict[str, Any]], dict[str, Any], list[Any]]:
     """History by step (rows of one step merged), the config, and every record."""
-    import wandb
-
     messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
-    wandb.teardown()  # as at the program's exit: `finish` may be back a moment before the last write
+    end_service()  # as at the program's exit: `finish` may be back a moment before the last write
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     history: dict[int, dict[str, Any]] = defaultdict(dict)
     config: dict[str, Any] = {}

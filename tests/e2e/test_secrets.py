@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from wandb_file import scan
+from wandb_file import end_service, scan
 
 SECRETS = {
     "WANDB_API_KEY": "{}0000000000000000000000000000000",
@@ -30,14 +29,11 @@ def found_in(content: bytes) -> list[str]:
 
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    import wandb
-
-    wandb.teardown()  # its process has the environment of the test that started it
-    os.environ.pop("WANDB_SERVICE", None)
+    end_service()
     for name, form in SECRETS.items():
         monkeypatch.setenv(name, form.format(MARKERS[name]))
     yield
-    wandb.teardown()
+    end_service()
 
 
 @pytest.mark.parametrize(

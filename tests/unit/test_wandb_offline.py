@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import math
-import os
 import socket
 import subprocess
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from wandb_file import read_run
+from wandb_file import end_service, read_run
 
 from ganctl.errors import UsageError
 from ganctl.loggers import RunLog, build
@@ -27,19 +26,15 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(autouse=True)
 def _no_user_key(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    import wandb
-
     # First: monkeypatch would put the name of an earlier test's service back when that is gone.
-    wandb.teardown()
-    os.environ.pop("WANDB_SERVICE", None)
+    end_service()
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path_factory.mktemp("netrc") / "none"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     yield
     # W&B reads the environment once a process; the next test has another one.
-    wandb.teardown()
-    os.environ.pop("WANDB_SERVICE", None)
+    end_service()
 
 
 def kill_service() -> None:
