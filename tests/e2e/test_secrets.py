@@ -53,9 +53,7 @@ def test_no_secret_leaves_the_environment(
     options = ("data=digits", "debug=true", "run.dir=run", f"logger.wandb.mode={mode}")
     done = invoke("train", *options, "logger.wandb.init_timeout_s=1")
     assert done.exit_code == 0, done.stderr
-    import wandb
-
-    wandb.teardown()  # writes what is left to write
+    end_service()  # writes what is left to write
     outer = capfd.readouterr()
     assert found_in((done.stdout + done.stderr + outer.out + outer.err).encode()) == []
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
