@@ -1,4 +1,7 @@
-"""Overrides -> one validated configuration. The only file that imports Hydra and OmegaConf."""
+"""Overrides -> one validated configuration.
+
+The only file that imports OmegaConf, and, beside `sweeps.grammar`, Hydra.
+"""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def sweep(
             seed=seed,
             name=name,
             target=trials,
-            config_dir=None if config_dir is None else str(config_dir),
+            config_dir=config_dir,
         )
     if dry_run:
         rehearsed = sweeping.rehearse(plan)

@@ -20,7 +20,7 @@ MAX_COUNT = 1_000_000  # of the numbers in a range
 _FORMS = "choice(a,b), range(1,9,2), interval(0.1,10), int(interval(1,9)), tag(log,interval(0.1,10))"
 
 
-def parse(overrides: Sequence[str], config_dir: str | None = None) -> Space:
+def parse(overrides: Sequence[str], config_dir: Path | None = None) -> Space:
     """Separates what is fixed from what varies.
 
     Comma lists (`model.lr=1e-4,3e-4`) are choices. Of Hydra's grammar `glob` and `shuffle` are refused.
@@ -75,14 +75,13 @@ def quoted(plain: str) -> str:
     return QuotedString(plain, Quote.single).with_quotes()
 
 
-def _parameter(typed: str, override: Any, config_dir: str | None) -> Parameter:
+def _parameter(typed: str, override: Any, config_dir: Path | None) -> Parameter:
     from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, RangeSweep
 
     sweep = override.value()
     key = override.key_or_group
     if isinstance(sweep, Glob):
-        folder = None if config_dir is None else Path(config_dir)
-        known = config.options(key, folder) if key in config.GROUPS else ["a", "b"]
+        known = config.options(key, config_dir) if key in config.GROUPS else ["a", "b"]
         raise UsageError(f"{typed}: glob is not understood", f"write {key}=choice({','.join(known)})")
     unknown = sweep.tags - {"log"}
     if unknown:

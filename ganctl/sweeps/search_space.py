@@ -82,7 +82,7 @@ class Space:
 
     fixed: tuple[str, ...]
     parameters: dict[str, Parameter]
-    config_dir: str | None = None
+    config_dir: Path | None = None
 
     def compose(self, point: dict[str, Value]) -> config.Config:
         """The configuration of the training at one point of the space.
@@ -90,12 +90,11 @@ class Space:
         Raises:
             UsageError: a key that does not exist, or a value that it cannot have.
         """
-        folder = None if self.config_dir is None else Path(self.config_dir)
-        return config.compose(self._overrides(point), folder)
+        return config.compose(self._overrides(point), self.config_dir)
 
     def arguments(self, point: dict[str, Value], *first: str) -> list[str]:
         """What `ganctl train` gets there: the overrides `first`, then those of the space."""
-        own = [] if self.config_dir is None else ["--config-dir", self.config_dir]
+        own = [] if self.config_dir is None else ["--config-dir", str(self.config_dir)]
         return [*own, *first, *self._overrides(point)]
 
     def _overrides(self, point: dict[str, Value]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ganctl.errors import UsageError
 from ganctl.sweeps import grammar
@@ -33,7 +34,7 @@ class Settings:
     maximize: bool
     pruner: str
     seed: int
-    config_dir: str | None = None
+    config_dir: Path | None = None
 
     def space(self) -> Space:
         """What varies."""

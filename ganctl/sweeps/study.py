@@ -63,7 +63,7 @@ class Study:
                     load_if_exists=True,
                 )
                 if SETTINGS not in study.user_attrs and not study.trials:
-                    study.set_user_attr(SETTINGS, dataclasses.asdict(settings))
+                    study.set_user_attr(SETTINGS, _as_json(settings))
             except optuna.exceptions.StorageInternalError as error:
                 raise UsageError(
                     f"cannot write the storage: {str(error.__cause__ or error).splitlines()[0]}",
@@ -71,7 +71,7 @@ class Study:
                 ) from None
             known = _settings(study)
             if _same(known) != _same(settings):
-                a, b = dataclasses.asdict(known), dataclasses.asdict(settings)
+                a, b = _as_json(known), _as_json(settings)
                 what = [key for key in a if a[key] != b[key]]
                 raise UsageError(
                     f"the sweep {sweep.name} is another one: its {' and '.join(what)} differ",
@@ -228,10 +228,21 @@ def _number(config: Path) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
+def _as_json(settings: Settings) -> dict[str, Any]:
+    """What the storage keeps of them."""
+    folder = settings.config_dir
+    return dataclasses.asdict(settings) | {"config_dir": None if folder is None else str(folder)}
+
+
 def _settings(study: optuna.Study) -> Settings:
     try:
         stored = dict(study.user_attrs[SETTINGS])
-        return Settings(**stored | {"overrides": tuple(stored["overrides"])})
+        folder = stored.get("config_dir")  # studies of before this option have none
+        typed = {
+            "overrides": tuple(stored["overrides"]),
+            "config_dir": None if folder is None else Path(folder),
+        }
+        return Settings(**stored | typed)
     except (KeyError, TypeError, ValueError):
         raise UsageError(
             f"the study {study.study_name!r} is not one of ganctl's", "choose another --name"

@@ -51,7 +51,7 @@ def plan(
     seed: int,
     name: str | None,
     target: int | None,
-    config_dir: str | None = None,
+    config_dir: Path | None = None,
 ) -> Plan:
     """A new sweep, or the same one again. Nothing is written.
 
@@ -121,7 +121,7 @@ def default_objective(cfg: config.Config) -> str:
 def default_name(cfg: config.Config, space: Space, settings: Settings) -> str:
     """The same for the same sweep, so that the same command goes on with it."""
     parts = [settings.objective, settings.maximize, settings.grid, settings.pruner, settings.seed]
-    parts += [] if settings.config_dir is None else [settings.config_dir]
+    parts += [] if settings.config_dir is None else [str(settings.config_dir)]
     what = json.dumps([space.fixed, {k: str(p) for k, p in space.parameters.items()}, parts])
     return f"{cfg.name}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
 

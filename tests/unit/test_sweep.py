@@ -177,7 +177,7 @@ def test_options_of_the_user_s_own_are_tried_by_every_trial(tmp_path: Path) -> N
     wanted = ["model.lr=0.1", "loss=tiny,hinge"]
     with pytest.raises(UsageError, match="tiny"):
         plan(*wanted, target=None)
-    made = plan(*wanted, target=None, name=None, config_dir="mine")
+    made = plan(*wanted, target=None, name=None, config_dir=Path("mine"))
     commands = sweep.rehearse(made)["commands"]
     assert [command[:4] for command in commands] == [["ganctl", "train", "--config-dir", "mine"]] * 2
     assert [command[-1] for command in commands] == ["loss=tiny", "loss=hinge"]
