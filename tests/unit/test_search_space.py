@@ -87,7 +87,7 @@ def test_options_of_one_s_own_are_proposed_as_well(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").touch()
     with pytest.raises(UsageError) as caught:
-        parse(["model=glob(*)"], str(tmp_path))
+        parse(["model=glob(*)"], tmp_path)
     assert "choice(dcgan,mine,mlp,resnet)" in caught.value.fix
 
 
