@@ -20,11 +20,12 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -61,8 +62,9 @@ class Bare:
                 "the bare loop has one D step for a G step, images as they are, no penalty but R1 and R2"
             )
         self.d_adam, self.g_adam = gan.configure_optimizers()
-        self.weights, self.averages = list(gan.G.parameters()), list(gan.G_ema.parameters())
-        self.buffers, self.kept = list(gan.G.buffers()), list(gan.G_ema.buffers())
+        self.weights: list[Tensor] = [*gan.G.parameters()]
+        self.averages: list[Tensor] = [*gan.G_ema.parameters()]
+        self.buffers, self.kept = [*gan.G.buffers()], [*gan.G_ema.buffers()]
         self.nimg = self.steps = 0
 
     def step(self, pixels: Tensor, y: Tensor) -> None:
@@ -169,7 +171,7 @@ class Classic(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         real, labels = batch
         n = len(real)
-        g_adam, d_adam = self.optimizers()
+        g_adam, d_adam = cast("list[LightningOptimizer]", self.optimizers())
         valid, invalid = torch.ones(n, device=self.device), torch.zeros(n, device=self.device)
         z = torch.randn(n, self.latent_dim, device=self.device)
         wanted = torch.randint(0, self.num_classes, (n,), device=self.device)

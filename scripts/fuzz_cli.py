@@ -93,7 +93,7 @@ def _evaluate(fakes: Any, reals: Any, request: Any, device: Any, emit: Any) -> t
     for repeat in (0, request.repeats - 1):
         side = fakes.side(request.seed + repeat * fakes.num)
         next(iter(side.batches(range(side.num))))
-    run = SimpleNamespace(stamps={}, request=request, device=device, timings={"total": 0.0})
+    run: Any = SimpleNamespace(stamps={}, request=request, device=device, timings={"total": 0.0})
     return Report({}, reals.protocol | fakes.protocol | evaluate._circumstances(run), None, (), None), True
 
 

@@ -76,8 +76,6 @@ WATCHED = (
     "os.rename",
     "os.mkdir",
     "pty.spawn",
-)
-WATCHED += (
     "subprocess.Popen",
     "socket.connect",
     "socket.bind",
@@ -253,7 +251,7 @@ def worker(seed: int, cases: list[tuple[int, str, str]], good: Good, folder: Pat
         "zip": (good.zip,),
         "own": (good.own,),
     }
-    meanings = {}
+    meanings: dict[str, list[Any]] = {}
     for form, files in originals.items():
         meanings[form] = []
         for data in files:

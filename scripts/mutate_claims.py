@@ -48,9 +48,10 @@ TARGETS: list[Any] = [
     ),
 ]
 VAST: list[Any] = [10**6, 10**9, 10**12, 2**62, 2**63, 10**30, -1, 0, 0.5, "8", None, [], {}, [10**9] * 3]
+NO_NUMBERS: list[Any] = ["a", None, [1, 2], {}, 2**70]
 ARGUMENTS: list[dict[str, Any]] = [
     *({"width": v} for v in VAST),
-    *({"tanh_gain": v} for v in ("a", None, [1, 2], {}, 2**70)),
+    *({"tanh_gain": v} for v in NO_NUMBERS),
     *({"_target_": "ganctl.networks.mlp.Generator", "widths": v} for v in [*VAST, [16] * 10**5]),
     *(
         {"_target_": "ganctl.networks.resnet.Generator", key: v}

@@ -139,8 +139,10 @@ HOSTILE = (
     ),
     *("../../etc/passwd", "0" * 64, "cpu", "cuda", "mps", "cuda:99", "x" * (1 << 21)),
 )
-KEYS = ("version", "checkpoint", "label", "seed", "truncation", "columns", "scale", "captions", "interpolate")
-KEYS += ("frames", "precision", "device", "torch", "something")
+KEYS = (
+    *("version", "checkpoint", "label", "seed", "truncation", "columns", "scale", "captions", "interpolate"),
+    *("frames", "precision", "device", "torch", "something"),
+)
 
 
 def sheet_text(rng: random.Random, good: Good) -> bytes:

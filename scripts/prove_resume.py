@@ -245,7 +245,8 @@ def one_run(
     else:
         first = after(training(folder), rng.uniform(0, reference.training_seconds))
     moments = [first, *(after(lambda: True, rng.uniform(0, reference.seconds)) for _ in range(more)), None]
-    command, suffix = TRAIN, ""
+    command: tuple[str, ...] = TRAIN
+    suffix = ""
     code = 0
     for moment in moments:
         code = run(command, folder, real, moment)

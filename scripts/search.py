@@ -93,7 +93,7 @@ class SmallInception(InceptionExtractor):
 
     def __init__(self) -> None:
         super().__init__(inception_weights.find_or_fetch(), precision="bf16")
-        self._module.INPUT_IMAGE_SIZE = SIZE  # torch-fidelity's layers take any size from 75 up
+        self._module.INPUT_IMAGE_SIZE = SIZE  # type: ignore[assignment]  # torch-fidelity's layers take any size from 75 up
 
 
 @cache
@@ -121,7 +121,7 @@ def score(ckpt: Path) -> dict[str, float]:
     snapshot, facts = checkpoint.read(ckpt), mnist().facts
     labels = generate.proportional_labels(facts.class_counts, NUM_GEN)
     # The weights were written a moment ago by this program.
-    G = snapshot.build(trust_code=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    G = snapshot.build(trust_code=True).to(memory_format=torch.channels_last)
     parts = generate.batches(G, snapshot.latent_dim, labels, range(NUM_GEN), torch.device("cpu"))
     fakes: Tensor = torch.cat(list(parts))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class Generator(dcgan.Generator):
     """
 
     def __init__(
-        self, *args: object, linear: bool = False, relu: bool = False, norm: bool = True, **kwargs: object
+        self, *args: Any, linear: bool = False, relu: bool = False, norm: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self.linear = linear
@@ -37,10 +39,11 @@ class Generator(dcgan.Generator):
 class Discriminator(dcgan.Discriminator):
     """`dcgan.Discriminator` with a second 3 × 3 convolution on the smallest map."""
 
-    def __init__(self, *args: object, width: int = 32, **kwargs: object) -> None:
-        super().__init__(*args, width=width, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         at = next(i for i, layer in enumerate(self.layers) if isinstance(layer, nn.Flatten))
-        more = [nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.LeakyReLU(0.2)]
+        maps = max(layer.out_channels for layer in self.layers if isinstance(layer, nn.Conv2d))
+        more = [nn.Conv2d(maps, maps, 3, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*self.layers[:at], *more, *self.layers[at:])
 
 
