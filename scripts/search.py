@@ -93,7 +93,8 @@ class SmallInception(InceptionExtractor):
 
     def __init__(self) -> None:
         super().__init__(inception_weights.find_or_fetch(), precision="bf16")
-        self._module.INPUT_IMAGE_SIZE = SIZE  # type: ignore[assignment]  # torch-fidelity's layers take any size from 75 up
+        # torch-fidelity's layers take any size from 75 up.
+        self._module.INPUT_IMAGE_SIZE = SIZE  # type: ignore[assignment]
 
 
 @cache

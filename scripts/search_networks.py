@@ -42,7 +42,9 @@ class Discriminator(dcgan.Discriminator):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         at = next(i for i, layer in enumerate(self.layers) if isinstance(layer, nn.Flatten))
-        maps = max(layer.out_channels for layer in self.layers if isinstance(layer, nn.Conv2d))
+        last = self.layers[at - 2]  # a leaky ReLU is between them
+        assert isinstance(last, nn.Conv2d)
+        maps = last.out_channels
         more = [nn.Conv2d(maps, maps, 3, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*self.layers[:at], *more, *self.layers[at:])
 
