@@ -154,9 +154,19 @@ def _processor() -> Iterator[Finding]:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = f"{allowed} of {os.cpu_count()} cores, {torch.get_num_threads()} of PyTorch's threads"
     yield Finding("processor", "ok", cores)
+    yield from _load(allowed or 1, torch.get_num_threads())
     precision = build.resolve_precision(_defaults()).trainer.precision
     said = "bf16: this machine multiplies in it" if precision == "bf16" else "32: bf16 would be emulated here"
     yield Finding("precision", "ok", f"trainer.precision=auto is {said}")
+
+
+def _load(allowed: int, threads: int) -> Iterator[Finding]:
+    """Threads that share a core wait for each other, awake, at every operation."""
+    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    free = max(1, min(allowed, cores - round(load)))
+    if threads > free:
+        said = f"{load:.1f} on {cores} cores, {allowed} of them ours: {threads} threads wait for each other"
+        yield Finding("load", "note", said, f"OMP_NUM_THREADS={free} ganctl train …")
 
 
 def _devices() -> Iterator[Finding]:

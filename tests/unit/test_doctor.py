@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from ganctl import config, data, doctor
@@ -146,3 +147,26 @@ def test_one_check_that_breaks_does_not_end_the_others(monkeypatch: pytest.Monke
     found = doctor.examine()
     assert [(f.what, f.level) for f in found] == [("GPU", "note"), ("runs", "problem"), ("digits", "ok")]
     assert found[0].said == "RuntimeError: driver lost"
+
+
+@pytest.mark.parametrize(
+    ("load", "allowed", "threads", "fix"),
+    [
+        (0.4, 8, 8, None),  # the command itself
+        (2.2, 8, 8, "OMP_NUM_THREADS=6 ganctl train …"),
+        (2.2, 8, 6, None),
+        (2.2, 4, 8, "OMP_NUM_THREADS=4 ganctl train …"),
+        (0.4, 1, 2, "OMP_NUM_THREADS=1 ganctl train …"),
+        (30.0, 8, 2, "OMP_NUM_THREADS=1 ganctl train …"),
+        (30.0, 8, 1, None),  # fewer there are not
+    ],
+)
+def test_threads_that_would_share_a_core_are_too_many(
+    monkeypatch: pytest.MonkeyPatch, load: float, allowed: int, threads: int, fix: str | None
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(allowed)), raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found = [f for f in doctor._processor() if f.what == "load"]
+    assert [(f.level, f.fix) for f in found] == ([("note", fix)] if fix else [])
