@@ -7,8 +7,11 @@
 Run it on a quiet machine: nothing else working, on mains power, no other user. The load before the start is
 in the JSON; where it is more than about 0.1 only the ratios mean something. Every measurement is a process of
 its own. Those of a comparison take turns, in reversed order every other round, with the same data, batch size
-and threads; the figures are medians over the rounds: of images/s, and of each round's ratio. Each call writes
-the JSON and the plot anew.
+and threads; the figures are medians over the rounds: of images/s, and of each round's ratio. Where other
+machines share the processor they slow it by a fifth for a minute or so, which no median of a few rounds is
+free of. So each measurement is also cut into windows of 20 steps, and `p90` is what the fastest tenth of the
+windows of all rounds reach: with enough rounds, the speed while nobody disturbs. Each call writes the JSON
+and the plot anew.
 
 - `step`: `ganctl train` of the experiments dcgan and mlp, W&B offline, every step logged, against a bare
   PyTorch loop that does the same work (`bench_loops.py`). The speed of ganctl is its own `train/images_per_s`
@@ -136,14 +139,19 @@ def machine() -> Row:
 def table(results: Sequence[Row], times: Sequence[Row]) -> str:
     lines = []
     if results:
-        lines += ["| work | side | images/s | precision | ratio |", "|---|---|---|---|---|"]
+        lines += [
+            "| work | side | images/s | precision | ratio | p90 | its ratio |",
+            "|---|---|---|---|---|---|---|",
+        ]
     for result in results:
         for i, row in enumerate(result["sides"]):
-            ratio = f"× {row['ratio']:.2f} of {row['against']}" if "ratio" in row else ""
-            work = "" if i else result["work"]
-            lines.append(
-                f"| {work} | {row['side']} | {row['images_per_s']:.0f} | {row['precision']} | {ratio} |"
+            ratio, p90 = (
+                (f"× {row['ratio']:.2f} of {row['against']}", f"× {row['p90_ratio']:.2f}")
+                if "ratio" in row
+                else ("", "")
             )
+            cells = ["" if i else result["work"], row["side"], f"{row['images_per_s']:.0f}", row["precision"]]
+            lines.append("| " + " | ".join(map(str, [*cells, ratio, f"{row['p90']:.0f}", p90])) + " |")
     if times:
         lines += ["", "| run | validation score | wall clock | images seen |", "|---|---|---|---|"]
     for row in times:

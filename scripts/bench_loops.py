@@ -8,8 +8,8 @@
   optimisation, `log_dict` and `WandbLogger` (offline) at every step. The configuration's networks, float32.
 - `sample`: `ganctl.sample` on untrained weights; a step is a batch of 1 024 images.
 
-The overrides are those of `ganctl train`. The last line printed is JSON: images/s after the warm-up, and the
-precision.
+The overrides are those of `ganctl train`. The last line printed is JSON: images/s of each window after the
+warm-up, and the precision.
 """
 
 from __future__ import annotations
@@ -42,6 +42,21 @@ from ganctl.generator import Generator
 from ganctl.losses import squared_gradient_norm
 
 SAMPLE_BATCH = 1024
+
+
+class Clock:
+    """Seconds of each window of so many steps after the warm-up."""
+
+    def __init__(self, warm_up: int, window: int) -> None:
+        self.warm_up, self.window = warm_up, window
+        self._marks: list[float] = []
+
+    def step_done(self, steps: int) -> None:
+        if steps >= self.warm_up and (steps - self.warm_up) % self.window == 0:
+            self._marks.append(time.perf_counter())
+
+    def seconds(self) -> list[float]:
+        return [end - start for start, end in itertools.pairwise(self._marks)]
 
 
 class Bare:
@@ -127,16 +142,14 @@ def shuffled(train: ImageSet, batch_size: int) -> Iterator[tuple[Tensor, Tensor]
             yield train.images[index], train.labels[index]
 
 
-def bare(cfg: Config, dataset: Dataset, warm_up: int, steps: int) -> float:
-    """Seconds of `steps` steps after the warm-up."""
+def bare(cfg: Config, dataset: Dataset, steps: int, clock: Clock) -> None:
+    """So many steps."""
     batch = cfg.data.batch_size
-    loop = Bare(build_gan(cfg, dataset.facts, (warm_up + steps) * batch), cfg.trainer.precision == "bf16")
+    loop = Bare(build_gan(cfg, dataset.facts, steps * batch), cfg.trainer.precision == "bf16")
     torch.manual_seed(cfg.seed)
-    for i, (pixels, y) in enumerate(itertools.islice(shuffled(dataset.train, batch), warm_up + steps)):
-        if i == warm_up:
-            started = time.perf_counter()
+    for i, (pixels, y) in enumerate(itertools.islice(shuffled(dataset.train, batch), steps)):
         loop.step(pixels, y)
-    return time.perf_counter() - started
+        clock.step_done(i + 1)
 
 
 class Pictures(TorchDataset[tuple[Tensor, int]]):
@@ -195,56 +208,49 @@ class Classic(pl.LightningModule):
         self.log_dict({"g_loss": g_loss, "d_loss": d_loss}, prog_bar=True)
 
 
-class Clock(pl.Callback):
-    """Seconds from the end of the warm-up to the end of the training."""
-
-    def __init__(self, warm_up: int) -> None:
-        self.warm_up, self.started, self.seconds = warm_up, 0.0, 0.0
+class Ticks(pl.Callback):
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, gan: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now = time.perf_counter()
-        if batch_idx + 1 == self.warm_up:
-            self.started = now
-        self.seconds = now - self.started
+        self.clock.step_done(batch_idx + 1)
 
 
-def classic(cfg: Config, dataset: Dataset, warm_up: int, steps: int) -> float:
-    """Seconds of `steps` steps after the warm-up."""
+def classic(cfg: Config, dataset: Dataset, steps: int, clock: Clock) -> None:
+    """So many steps."""
     m = cfg.model
     nets = build_gan(cfg, dataset.facts, 1)
     model = Classic(nets.G, nets.D, m.latent_dim, dataset.facts.num_classes, m.lr, m.beta1, m.beta2)
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
     loader = DataLoader(Pictures(dataset.train, transform), cfg.data.batch_size, shuffle=True)
-    clock = Clock(warm_up)
     with tempfile.TemporaryDirectory() as folder:
         logger = WandbLogger(project="classic", save_dir=folder, offline=True)
         trainer = pl.Trainer(
             accelerator="cpu",
             max_epochs=1,
-            limit_train_batches=warm_up + steps,
+            limit_train_batches=steps,
             logger=logger,
             log_every_n_steps=1,
-            callbacks=[clock],
+            callbacks=[Ticks(clock)],
             enable_checkpointing=False,
         )
         trainer.fit(model, loader)
         logger.experiment.finish()
-    return clock.seconds
 
 
-def sampling(cfg: Config, dataset: Dataset, batches: int) -> float:
-    """Seconds for so many batches of images, after one of warm-up."""
+def sampling(cfg: Config, dataset: Dataset, batches: int, clock: Clock) -> None:
+    """So many batches of images."""
     facts = dataset.facts
     generator = dict(cfg.model.generator)
     weights = dict(build_gan(cfg, dataset.facts, 1).G.state_dict())
     snapshot = checkpoint.Snapshot({}, facts, cfg.model.latent_dim, generator, weights, 0, 0, None, {})
-    cpu = torch.device("cpu")
-    sample.pixels(Generator(snapshot, cpu), sample.Product([0], range(SAMPLE_BATCH)), SAMPLE_BATCH)
-    started = time.perf_counter()
-    sample.pixels(Generator(snapshot, cpu), sample.Product([0], range(batches * SAMPLE_BATCH)), SAMPLE_BATCH)
-    return time.perf_counter() - started
+    G = Generator(snapshot, torch.device("cpu"))
+    for i in range(batches):
+        seeds = range(i * SAMPLE_BATCH, (i + 1) * SAMPLE_BATCH)
+        sample.pixels(G, sample.Product([0], seeds), SAMPLE_BATCH)
+        clock.step_done(i + 1)
 
 
 def main() -> None:
@@ -252,18 +258,18 @@ def main() -> None:
     parser.add_argument("loop", choices=["bare", "classic", "sample"])
     parser.add_argument("--warm-up", type=int, default=40, help="steps that are not timed")
     parser.add_argument("--steps", type=int, default=200, help="steps that are timed")
+    parser.add_argument("--window", type=int, default=20, help="steps that are timed together")
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_intermixed_args()
     cfg = resolve_precision(compose(args.overrides))
     pl.seed_everything(cfg.seed, verbose=False)
     dataset = data.load(data.Source.of_config(cfg.data.model_dump()), cfg.data.val_size, cfg.data.val_seed)
-    if args.loop == "sample":
-        batch, seconds = SAMPLE_BATCH, sampling(cfg, dataset, args.steps)
-    else:
-        run = {"bare": bare, "classic": classic}[args.loop]
-        batch, seconds = cfg.data.batch_size, run(cfg, dataset, args.warm_up, args.steps)
+    clock = Clock(args.warm_up, args.window)
+    run = {"bare": bare, "classic": classic, "sample": sampling}[args.loop]
+    run(cfg, dataset, args.warm_up + args.steps, clock)
+    images = args.window * (SAMPLE_BATCH if args.loop == "sample" else cfg.data.batch_size)
     precision = cfg.trainer.precision if args.loop == "bare" else 32
-    print(json.dumps({"images_per_s": args.steps * batch / seconds, "precision": precision}))
+    print(json.dumps({"windows": [images / s for s in clock.seconds()], "precision": precision}))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,11 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 40  # steps
+WINDOW = 20  # steps, as many as one `train/images_per_s` is of
 
 Row = dict[str, Any]
-Measure = Callable[[Path], Row]  # an empty folder -> {"images_per_s": float, "precision": 32 | "bf16"}
+# an empty folder -> {"images_per_s": float, "windows": images/s of each, "precision": 32 | "bf16"}
+Measure = Callable[[Path], Row]
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,21 @@ def ganctl_train(overrides: Sequence[str], threads: int, steps: int) -> Measure:
         limits = [f"trainer.max_steps={WARM_UP + steps}", f"run.dir={run}", "logger.wandb.mode=offline"]
         child(["-m", "ganctl", "train", *overrides, *limits], threads, folder)
         config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        return {"images_per_s": training_speed(rows_of(run)), "precision": config["trainer"]["precision"]}
+        return speeds(training_windows(rows_of(run)), config["trainer"]["precision"])
 
     return measure
 
 
 def loop(name: str, overrides: Sequence[str], threads: int, steps: int) -> Measure:
-    arguments = [name, "--warm-up", str(WARM_UP), "--steps", str(steps), *overrides]
+    # A step of `sample` takes as long as several windows of the others.
+    warm_up, window = (1, 1) if name == "sample" else (WARM_UP, WINDOW)
+    numbers = {"--warm-up": warm_up, "--window": window, "--steps": steps}
+    arguments = [name, *(str(x) for pair in numbers.items() for x in pair), *overrides]
 
     def measure(folder: Path) -> Row:
         out = child([str(ROOT / "scripts" / "bench_loops.py"), *arguments], threads, folder)
-        row: Row = json.loads(out.splitlines()[-1])
-        return row
+        found = json.loads(out.splitlines()[-1])
+        return speeds(found["windows"], found["precision"])
 
     return measure
 
@@ -70,20 +75,25 @@ def rows_of(run: Path) -> list[Row]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def training_speed(rows: Sequence[Row], warm_up: int = WARM_UP) -> float:
-    """Images/s over the windows of `metrics.jsonl` after the first `warm_up` steps.
+def speeds(windows: Sequence[float], precision: int | str) -> Row:
+    """What a measurement says, of the images/s of windows of equally many images."""
+    whole = statistics.harmonic_mean(windows)
+    return {"images_per_s": whole, "windows": list(windows), "precision": precision}
+
+
+def training_windows(rows: Sequence[Row], warm_up: int = WARM_UP) -> list[float]:
+    """Images/s of each window of `metrics.jsonl` after the first `warm_up` steps.
 
     The rows of one window have one speed. A window shorter than the others was ended by an evaluation, part
     of which may be in it, and is left out.
     """
-    speeds = [(row["step"], row["train/images_per_s"]) for row in rows if "train/images_per_s" in row]
-    windows = [list(window) for _, window in itertools.groupby(speeds, key=lambda row: row[1])]
+    timed = [(row["step"], row["train/images_per_s"]) for row in rows if "train/images_per_s" in row]
+    windows = [list(window) for _, window in itertools.groupby(timed, key=lambda row: row[1])]
     whole = max(map(len, windows), default=0)
     used = [w[0][1] for w in windows if len(w) == whole and w[0][0] > warm_up]
     if not used:
         raise SystemExit(f"no window of {whole} steps after {warm_up}: give more --steps")
-    # All have equally many images, so the speed of all together is the harmonic mean.
-    return statistics.harmonic_mean(used)
+    return used
 
 
 def compare(sides: Sequence[Side], rounds: int) -> list[Row]:
@@ -98,15 +108,23 @@ def compare(sides: Sequence[Side], rounds: int) -> list[Row]:
 
 
 def summary(found: dict[str, list[Row]], against: dict[str, str | None]) -> list[Row]:
-    """Medians of the samples, and of the ratios of samples of the same round."""
-    speeds = {name: [row["images_per_s"] for row in rows] for name, rows in found.items()}
+    """Medians of the samples, and of the ratios of samples of the same round; what the fastest tenth of the
+    windows of all rounds reach (`p90`), and the ratio of that."""
+    rounds = {name: [row["images_per_s"] for row in rows] for name, rows in found.items()}
+    p90 = {name: fastest_tenth([w for row in rows for w in row["windows"]]) for name, rows in found.items()}
     out: list[Row] = []
-    for name, samples in speeds.items():
+    for name, samples in rounds.items():
         row = {"side": name, "images_per_s": statistics.median(samples), "samples": samples}
-        row["precision"] = found[name][0]["precision"]
+        row |= {"p90": p90[name], "precision": found[name][0]["precision"]}
         other = against[name]
         if other is not None:
-            ratios = [a / b for a, b in zip(samples, speeds[other], strict=True)]
+            ratios = [a / b for a, b in zip(samples, rounds[other], strict=True)]
             row |= {"against": other, "ratio": statistics.median(ratios), "ratios": ratios}
+            row["p90_ratio"] = p90[name] / p90[other]
         out.append(row)
     return out
+
+
+def fastest_tenth(windows: Sequence[float]) -> float:
+    """What the fastest tenth of the windows reach or exceed."""
+    return statistics.quantiles(windows, n=10, method="inclusive")[-1]

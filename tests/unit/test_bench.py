@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from bench import time_to
-from bench_loops import Bare
-from bench_measure import summary, training_speed
+from bench_loops import Bare, Clock
+from bench_measure import speeds, summary, training_windows
 
 from ganctl import data
 from ganctl.build import build_gan
@@ -29,21 +29,34 @@ def window(first: int, rows: int, speed: float) -> list[dict[str, float]]:
     return [{"step": first + i, "train/images_per_s": speed} for i in range(rows)]
 
 
-def test_speed_is_all_images_by_all_seconds_after_the_warm_up() -> None:
+def test_speed_is_all_images_by_all_seconds_of_whole_windows_after_the_warm_up() -> None:
     scores = [{"step": 80, "val/label_accuracy": 0.5}]
     warm, last = window(1, 20, 5.0) + window(21, 20, 7.0), window(81, 6, 1.0)
     rows = [*warm, *window(41, 20, 100.0), *window(61, 20, 300.0), *scores, *last]
+    assert training_windows(rows, warm_up=40) == [100.0, 300.0]
     # 1 image at 100/s and 1 at 300/s: 2 images in 4/300 s
-    assert training_speed(rows, warm_up=40) == pytest.approx(150.0)
-    assert training_speed(rows, warm_up=60) == pytest.approx(300.0)
+    assert speeds([100.0, 300.0], 32)["images_per_s"] == pytest.approx(150.0)
     with pytest.raises(SystemExit, match="more --steps"):
-        training_speed(warm, warm_up=40)
+        training_windows(warm, warm_up=40)
 
 
-def test_ratios_are_of_the_same_round() -> None:
-    speeds = {"theirs": [5.0, 20.0, 10.0], "ours": [10.0, 20.0, 30.0]}
-    found = {name: [{"images_per_s": s, "precision": 32} for s in values] for name, values in speeds.items()}
+def test_the_clock_counts_whole_windows_after_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(warm_up=3, window=2)
+    for step in range(1, 10):  # step n is done at n² seconds
+        monkeypatch.setattr("time.perf_counter", lambda step=step: float(step**2))
+        clock.step_done(step)
+    assert clock.seconds() == [5**2 - 3**2, 7**2 - 5**2, 9**2 - 7**2]
+
+
+def test_ratios_are_of_the_same_round_and_of_the_fastest_windows() -> None:
+    samples = {"theirs": [5.0, 20.0, 10.0], "ours": [10.0, 20.0, 30.0]}
+    found = {name: [speeds([s], 32) for s in values] for name, values in samples.items()}
+    # One slow minute in either: a tenth of the windows is as fast as ever.
+    found["theirs"][0]["windows"] = [50.0] * 10 + [10.0] * 30
+    found["ours"][2]["windows"] = [40.0] * 20 + [80.0] * 1
     theirs, ours = summary(found, {"theirs": None, "ours": "theirs"})
+    assert (theirs["p90"], ours["p90"]) == (50.0, 40.0)
+    assert ours["p90_ratio"] == pytest.approx(0.8)
     assert (theirs["images_per_s"], ours["images_per_s"]) == (10.0, 20.0)
     assert "ratio" not in theirs
     assert ours["ratios"] == [2.0, 1.0, 3.0]
