@@ -24,7 +24,13 @@ FULL = os.environ.get("GANCTL_DOCS") == "full"
 
 # What pages call runs of the reader's.
 A_RUN = "runs/dcgan/2026-01-31_12-00-00"
-COPIES = ("runs/dcgan/2026-01-31_13-00-00", "runs/dcgan/seed0", "runs/dcgan/seed1", "runs/fashion0")
+COPIES = (
+    "runs/quick/2026-01-31_12-00-00",
+    "runs/quick/2026-01-31_13-00-00",
+    "runs/dcgan/seed0",
+    "runs/dcgan/seed1",
+    "runs/fashion0",
+)
 
 # Nothing that this test could run: what else sees to it.
 ELSEWHERE = {
