@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Callable
 
 from ganctl import progress
@@ -11,7 +12,8 @@ from ganctl.errors import GanctlError, UsageError
 from ganctl.metrics.cas import RECIPE, classification_accuracy
 from ganctl.metrics.memorisation import EXPECTED_SHARE, memorisation, pairs_figure
 from ganctl.report import Metric
-from ganctl.scoring import NO_LABELS, Run
+from ganctl.scoring import NO_LABELS, Run, over_repeats
+from ganctl.sides import Side
 
 log = logging.getLogger("ganctl")
 
@@ -28,35 +30,39 @@ def on_images(run: Run, name: str) -> None:
 
 
 def _memorisation(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
-    fakes = run.fakes.side(run.request.seed).images()
-    total = len(fakes) + len(dataset.test)
-    with progress.bar(total, "img", "nearest training images") as bar:
-        found = memorisation(fakes, dataset.train.images, dataset.test.images, on_rows=bar.update)
-    closest, _ = dataset.train.take(found.train_index)
-    run.pairs = pairs_figure(fakes[found.fake_index], closest)
-    # What test images score, by definition.
-    return Metric(found.median_ratio, 1.0), Metric(found.share_close, EXPECTED_SHARE)
+    ratios, shares = [], []
+    for repeat, side in enumerate(run.drawn()):
+        fakes = side.images()
+        total = len(fakes) + len(dataset.test)
+        with progress.bar(total, "img", "nearest training images") as bar:
+            found = memorisation(fakes, dataset.train.images, dataset.test.images, on_rows=bar.update)
+        ratios.append(found.median_ratio)
+        shares.append(found.share_close)
+        if repeat == 0:
+            closest, _ = dataset.train.take(found.train_index)
+            run.pairs = pairs_figure(fakes[found.fake_index], closest)
+    # The floors are what test images score, by definition.
+    return over_repeats(ratios, 1.0), over_repeats(shares, EXPECTED_SHARE)
 
 
 def _cas(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
-    side, reals = run.fakes.side(run.request.seed), run.reals.floor
-    if side.labels is None:
-        raise UsageError(NO_LABELS)
-    assert reals is not None
-    assert reals.labels is not None
-    accuracies = []
-    for images, labels in ((side.images(), side.labels), (reals.images(), reals.labels)):
-        log.info("training a classifier on %d images", len(images))
-        scores = classification_accuracy(
-            images,
-            labels,
-            dataset.test.images,
-            dataset.test.labels,
-            dataset.facts.num_classes,
-            device=run.device,
-        )
-        accuracies.append(scores.accuracy)
-    return (Metric(accuracies[0], accuracies[1], settings={"recipe": RECIPE}),)
+    def accuracy(side: Side, seed: int) -> float:
+        if side.labels is None:
+            raise UsageError(NO_LABELS)
+        log.info("training a classifier on %d images", side.num)
+        images, labels = side.images(), side.labels
+        test, classes = dataset.test, dataset.facts.num_classes
+        return classification_accuracy(
+            images, labels, test.images, test.labels, classes, seed, device=run.device
+        ).accuracy
+
+    assert run.reals.floor is not None
+    fakes, floors = [], []
+    for repeat, side in enumerate(run.drawn()):
+        fakes.append(accuracy(side, repeat))
+        # The same real images each time, but another classifier.
+        floors.append(accuracy(run.reals.floor, repeat))
+    return (over_repeats(fakes, statistics.fmean(floors), settings={"recipe": RECIPE}),)
 
 
 # The rows of each score, and what computes them.

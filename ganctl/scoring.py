@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -114,6 +115,11 @@ class Run:
     confusion: Tensor | None = None
     pairs: Image.Image | None = None
 
+    def drawn(self) -> Iterator[Side]:
+        """The generated images of each repeat; no two of them share a seed."""
+        for repeat in range(self.request.repeats):
+            yield self.fakes.side(self.request.seed + repeat * self.fakes.num)
+
     def add(self, rows: dict[str, Metric]) -> None:
         self.metrics |= rows
         self.emit(rows)
@@ -149,8 +155,7 @@ def _score_features(run: Run, features: str, scores: dict[str, Score]) -> None:
         target = run.request.save_real
         collectives.from_first(lambda: save_statistics(target, real.extracted, key))
     drawn: list[Rows] = []
-    for repeat in range(run.request.repeats):
-        side = run.fakes.side(run.request.seed + repeat * run.fakes.num)
+    for repeat, side in enumerate(run.drawn()):
         fake = Seen(_extract(extractor, side, keeps, "generated"), side.labels)
         drawn.append(_rows(scores, fake, real, extractor))
         if features == "classifier" and repeat == 0 and side.labels is not None:
@@ -271,13 +276,15 @@ def _metric(drawn: list[Value], floor: float | None, extractor: Extractor) -> Me
     first = drawn[0]
     if len(values) < len(drawn):
         return Metric(None, None, reason=next(v.reason for v in drawn if v.reason))
-    repeated = len(values) > 1
-    return Metric(
-        statistics.fmean(values),
-        floor,
-        std=statistics.stdev(values) if repeated else None,
-        repeats=len(values) if repeated else None,
-        subset_std=first.subset_std,
-        extractor=extractor.name,
-        settings=dict(first.settings) or None,
+    settings = dict(first.settings) or None
+    return over_repeats(
+        values, floor, subset_std=first.subset_std, extractor=extractor.name, settings=settings
     )
+
+
+def over_repeats(values: Sequence[float], floor: float | None, **rest: Any) -> Metric:
+    """The mean, and the standard deviation of two values or more; `rest` as `Metric` takes it."""
+    if len(values) == 1:
+        return Metric(values[0], floor, **rest)
+    mean, std = statistics.fmean(values), statistics.stdev(values)
+    return Metric(mean, floor, std=std, repeats=len(values), **rest)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ganctl import data, evaluate, generate, scoring, sides
+from ganctl import data, evaluate, generate, pixel_scores, scoring, sides
 from ganctl.errors import UsageError
 from ganctl.metrics import classifier, confusion
 from ganctl.networks.mlp import Generator
@@ -259,6 +260,27 @@ def test_memorised_images_are_found_out(tmp_path: Path) -> None:
     assert shares[0] == 1
     assert shares[1] is not None
     assert shares[1] <= 0.05
+
+
+def test_scores_of_pixels_are_repeated_too(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[torch.Tensor, int]] = []
+    accuracies = [0.9, 0.8, 0.7, 1.0]  # fakes, reals, other fakes, the same reals
+
+    def accuracy(images: torch.Tensor, *rest: Any, **_: Any) -> SimpleNamespace:
+        seen.append((images, rest[-1]))
+        return SimpleNamespace(accuracy=accuracies[len(seen) - 1])
+
+    monkeypatch.setattr(pixel_scores, "classification_accuracy", accuracy)
+    request = scoring.Request(metrics=("memorisation", "cas"), repeats=2)
+    rows = _evaluate(snapshot, request)[0].metrics
+    assert [seed for _, seed in seen] == [0, 0, 1, 1]
+    (first, reals), (other, same) = (seen[0][0], seen[1][0]), (seen[2][0], seen[3][0])
+    assert torch.equal(reals, same)
+    assert not (first[:, None] == other[None]).flatten(2).all(2).any()  # no image is in both
+    assert (rows["cas"].value, rows["cas"].floor) == (pytest.approx(0.8), pytest.approx(0.9))
+    assert (rows["cas"].std, rows["cas"].repeats) == (pytest.approx(0.02**0.5), 2)
+    assert rows["nn_distance_ratio"].repeats == 2
+    assert rows["nn_distance_ratio"].std
 
 
 @pytest.mark.parametrize(
