@@ -47,6 +47,11 @@ def users_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def _hear_ctrl_c() -> None:
+    """Tests that a shell started in the background ignore Ctrl-C, and hand that on to what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """start("train", cwd=folder) starts the console script, or `program`, and does not wait for it."""
@@ -55,7 +60,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     def run(*args: str, program: list[str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         arguments = [*(program or [str(GANCTL)]), *args]
-        started.append(subprocess.Popen(arguments, env=environment(tmp_path), **(streams | options)))
+        options = streams | {"env": environment(tmp_path), "preexec_fn": _hear_ctrl_c} | options
+        started.append(subprocess.Popen(arguments, **options))
         return started[-1]
 
     yield run
