@@ -10,7 +10,7 @@ from ganctl import progress
 from ganctl.data.dataset import Dataset
 from ganctl.errors import GanctlError, UsageError
 from ganctl.metrics.cas import RECIPE, classification_accuracy
-from ganctl.metrics.memorisation import EXPECTED_SHARE, memorisation, pairs_figure
+from ganctl.metrics.memorisation import EXPECTED_SHARE, memorisation, pairs_figure, to_training
 from ganctl.report import Metric
 from ganctl.scoring import NO_LABELS, Run, over_repeats
 from ganctl.sides import Side
@@ -30,17 +30,19 @@ def on_images(run: Run, name: str) -> None:
 
 
 def _memorisation(run: Run, dataset: Dataset) -> tuple[Metric, ...]:
+    train = dataset.train.images
     ratios, shares = [], []
-    for repeat, side in enumerate(run.drawn()):
-        fakes = side.images()
-        total = len(fakes) + len(dataset.test)
-        with progress.bar(total, "img", "nearest training images") as bar:
-            found = memorisation(fakes, dataset.train.images, dataset.test.images, on_rows=bar.update)
-        ratios.append(found.median_ratio)
-        shares.append(found.share_close)
-        if repeat == 0:
-            closest, _ = dataset.train.take(found.train_index)
-            run.pairs = pairs_figure(fakes[found.fake_index], closest)
+    total = len(dataset.test) + run.request.repeats * run.fakes.num
+    with progress.bar(total, "img", "nearest training images") as bar:
+        test_distances = to_training(dataset.test.images, train, bar.update)
+        for repeat, side in enumerate(run.drawn()):
+            fakes = side.images()
+            found = memorisation(fakes, train, test_distances, on_rows=bar.update)
+            ratios.append(found.median_ratio)
+            shares.append(found.share_close)
+            if repeat == 0:
+                closest, _ = dataset.train.take(found.train_index)
+                run.pairs = pairs_figure(fakes[found.fake_index], closest)
     # The floors are what test images score, by definition.
     return over_repeats(ratios, 1.0), over_repeats(shares, EXPECTED_SHARE)
 

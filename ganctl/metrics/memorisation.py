@@ -46,7 +46,7 @@ class Memorisation:
 def memorisation(
     fake: Tensor,
     train: Tensor,
-    test: Tensor,
+    test_distances: Tensor,
     pairs: int = 16,
     on_rows: Callable[[int], object] = lambda n: None,
 ) -> Memorisation:
@@ -55,20 +55,19 @@ def memorisation(
     Give uint8 images: a copy is a copy of pixels, pixels need no network that has been trained on the same
     images, and on native-size images of one object the nearest pixels are a fair neighbour. Features (N, d)
     work as well, and find copies that were moved or recoloured. Beside its input it takes under 200 MiB; time
-    grows with (N + M) · T.
+    grows with N · T.
 
     Args:
-        fake, train, test: (N, …), (T, …) and (M, …) of one shape per image; flattened here.
+        fake, train: (N, …) and (T, …) of one shape per image; flattened here.
+        test_distances: (M,) float64, `to_training` of the test images: the same for any fakes.
         pairs: of the closest, how many to tell, at most one a fake.
-        on_rows: told the number of images done after each block, of N + M in all.
+        on_rows: told the number of fakes done after each block.
 
     Raises:
         ValueError: a set is empty, or shapes differ.
         GanctlError: the features are not finite, or most test images are in the training set.
     """
-    fake, train, test = (images.flatten(1) for images in (fake, train, test))
-    fake_distances, fake_nearest = nearest(fake, train, on_rows)
-    test_distances, _ = nearest(test, train, on_rows)
+    fake_distances, fake_nearest = nearest(fake.flatten(1), train.flatten(1), on_rows)
     median = float(test_distances.median())
     if median == 0:
         raise GanctlError(
@@ -84,6 +83,19 @@ def memorisation(
         fake_index=closest,
         train_index=fake_nearest[closest],
     )
+
+
+def to_training(images: Tensor, train: Tensor, on_rows: Callable[[int], object] = lambda n: None) -> Tensor:
+    """(M,) float64: the distance of each of images (M, …) to the nearest of train (T, …); flattened here.
+
+    Args:
+        on_rows: told the number of images done after each block.
+
+    Raises:
+        ValueError: a set is empty, or shapes differ.
+        GanctlError: the features are not finite.
+    """
+    return nearest(images.flatten(1), train.flatten(1), on_rows)[0]
 
 
 def pairs_figure(fakes: Tensor, reals: Tensor, columns: int = 4, scale: int = 2) -> Image.Image:

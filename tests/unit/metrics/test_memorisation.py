@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ganctl.errors import GanctlError
-from ganctl.metrics.memorisation import EXPECTED_SHARE, memorisation, pairs_figure
+from ganctl.metrics.memorisation import EXPECTED_SHARE, Memorisation, memorisation, pairs_figure, to_training
 
 
 def draw(n: int, seed: int) -> Tensor:
@@ -17,8 +17,12 @@ def draw(n: int, seed: int) -> Tensor:
 TRAIN, TEST = draw(400, 0), draw(1000, 1)
 
 
+def compared(fake: Tensor, train: Tensor, test: Tensor, pairs: int = 16) -> Memorisation:
+    return memorisation(fake, train, to_training(test, train), pairs)
+
+
 def test_copies_are_all_found():
-    found = memorisation(TRAIN[100:250], TRAIN, TEST, pairs=5)
+    found = compared(TRAIN[100:250], TRAIN, TEST, pairs=5)
     assert found.share_close == 1
     assert found.median_ratio == 0
     assert found.distances.tolist() == [0.0] * 5
@@ -27,20 +31,20 @@ def test_copies_are_all_found():
 
 
 def test_fresh_draws_give_the_expected_share():
-    found = memorisation(draw(2000, 2), TRAIN, TEST)
+    found = compared(draw(2000, 2), TRAIN, TEST)
     # three standard errors of a share of 1 % between 1 000 and 2 000 images
     assert found.share_close == pytest.approx(EXPECTED_SHARE, abs=0.0116)
     assert found.share_close > 0
     assert found.median_ratio == pytest.approx(1, abs=0.03)
-    assert memorisation(TEST, TRAIN, TEST).share_close == pytest.approx(EXPECTED_SHARE, abs=1e-3)
-    assert memorisation(TEST, TRAIN, TEST).median_ratio == 1
+    assert compared(TEST, TRAIN, TEST).share_close == pytest.approx(EXPECTED_SHARE, abs=1e-3)
+    assert compared(TEST, TRAIN, TEST).median_ratio == 1
 
 
 def test_a_tenth_of_near_copies_among_fresh_draws():
     nudged = TRAIN[:30].clone()
     nudged[:, 0, 0, 0] ^= 1  # one grey level in one pixel
     fakes = torch.cat([draw(270, 3), nudged])
-    found = memorisation(fakes, TRAIN, TEST, pairs=30)
+    found = compared(fakes, TRAIN, TEST, pairs=30)
     assert found.share_close == pytest.approx(0.1 + 0.9 * EXPECTED_SHARE, abs=0.015)
     assert sorted(found.fake_index.tolist()) == list(range(270, 300))
     assert torch.equal(found.train_index, found.fake_index - 270)
@@ -49,28 +53,31 @@ def test_a_tenth_of_near_copies_among_fresh_draws():
 
 def test_distances_by_hand_in_a_feature_space():
     train, test = torch.tensor([[0.0, 0.0], [10.0, 0.0]]), torch.tensor([[0.0, 2.0], [10.0, 4.0], [4.0, 0.0]])
-    found = memorisation(torch.tensor([[9.0, 0.0], [0.0, 6.0], [0.0, 0.5]]), train, test, pairs=2)
+    found = compared(torch.tensor([[9.0, 0.0], [0.0, 6.0], [0.0, 0.5]]), train, test, pairs=2)
     assert found.median_ratio == 1 / 4
     assert found.share_close == pytest.approx(2 / 3)  # the limit is 2.04
     assert found.distances.tolist() == [0.5, 1.0]
     assert (found.fake_index.tolist(), found.train_index.tolist()) == ([2, 0], [0, 1])
     # Not symmetric: with the sides changed, other distances.
-    assert memorisation(test, train, torch.tensor([[9.0, 0.0]]), pairs=2).median_ratio == 4
+    assert compared(test, train, torch.tensor([[9.0, 0.0]]), pairs=2).median_ratio == 4
 
 
 def test_copies_are_found_even_where_the_test_set_has_some():
     test = torch.cat([TEST[:90], TRAIN[:10]])
-    assert memorisation(TRAIN[50:80], TRAIN, test).share_close == 1
+    assert compared(TRAIN[50:80], TRAIN, test).share_close == 1
     with pytest.raises(GanctlError, match="no measure of copying"):
-        memorisation(TEST, TRAIN, TRAIN[:20])
+        compared(TEST, TRAIN, TRAIN[:20])
 
 
 def test_progress_and_wrong_shapes():
     done: list[int] = []
-    memorisation(TEST[:30], TRAIN, TEST[:20], on_rows=done.append)
+    distances = to_training(TEST[:20], TRAIN, done.append)
+    memorisation(TEST[:30], TRAIN, distances, on_rows=done.append)
     assert sum(done) == 50
     with pytest.raises(ValueError, match="points must be"):
-        memorisation(TEST[:, :, :2], TRAIN, TEST)
+        compared(TEST[:, :, :2], TRAIN, TEST)
+    with pytest.raises(ValueError, match="points must be"):
+        to_training(TEST[:, :, :2], TRAIN)
 
 
 def test_pairs_stand_side_by_side():
