@@ -145,13 +145,13 @@ def table(results: Sequence[Row], times: Sequence[Row]) -> str:
         ]
     for result in results:
         for i, row in enumerate(result["sides"]):
-            ratio, p90 = (
-                (f"× {row['ratio']:.2f} of {row['against']}", f"× {row['p90_ratio']:.2f}")
-                if "ratio" in row
-                else ("", "")
+            work, ratio, p90_ratio = "" if i else result["work"], "", ""
+            if "ratio" in row:
+                ratio, p90_ratio = f"× {row['ratio']:.2f} of {row['against']}", f"× {row['p90_ratio']:.2f}"
+            lines.append(
+                f"| {work} | {row['side']} | {row['images_per_s']:.0f} | {row['precision']} | {ratio} "
+                f"| {row['p90']:.0f} | {p90_ratio} |"
             )
-            cells = ["" if i else result["work"], row["side"], f"{row['images_per_s']:.0f}", row["precision"]]
-            lines.append("| " + " | ".join(map(str, [*cells, ratio, f"{row['p90']:.0f}", p90])) + " |")
     if times:
         lines += ["", "| run | validation score | wall clock | images seen |", "|---|---|---|---|"]
     for row in times:
