@@ -81,8 +81,8 @@ class Generator:
 
     def sample(
         self,
-        labels: Label | Sequence[Label] | None = None,
-        seeds: int | Sequence[int] = 0,
+        labels: Label | Iterable[Label] | Tensor | None = None,
+        seeds: int | Iterable[int] | Tensor = 0,
         *,
         truncation: float = 1.0,
     ) -> Tensor:
@@ -93,7 +93,7 @@ class Generator:
 
         Args:
             labels: numbers in [0, num_classes) or names; None for a generator without labels.
-            seeds: integers in [0, 2**32).
+            seeds: integers in [0, 2**32). Of both one, or several in a list, array or tensor.
             truncation: ψ in (0, 1], by which latents are multiplied: below 1 less varied images.
 
         Returns:
@@ -122,8 +122,8 @@ class Generator:
 
     def pil(
         self,
-        labels: Label | Sequence[Label] | None = None,
-        seeds: int | Sequence[int] = 0,
+        labels: Label | Iterable[Label] | Tensor | None = None,
+        seeds: int | Iterable[int] | Tensor = 0,
         *,
         truncation: float = 1.0,
     ) -> list[Image.Image]:
