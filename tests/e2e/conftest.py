@@ -58,7 +58,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*args: str, program: list[str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         arguments = [*(program or [str(GANCTL)]), *args]
         options = streams | {"env": environment(tmp_path), "preexec_fn": _hear_ctrl_c} | options
         started.append(subprocess.Popen(arguments, **options))

@@ -185,7 +185,8 @@ def test_every_command_works(
         if command.page != page:
             continue
         if command.words[0] == "mv":
-            shutil.move(*(folder / word for word in command.words[1:]))
+            source, target = (folder / word for word in command.words[1:])
+            shutil.move(source, target)
             continue
         words = arguments(command)
         if isinstance(words, str):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_two_ranks import MODULE, SRUN, TORCHRUN
+from launchers import MODULE, SRUN, TORCHRUN
 
 from ganctl.metrics.extract import MICRO_BATCH
 

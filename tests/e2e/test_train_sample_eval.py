@@ -247,7 +247,7 @@ def test_labels_and_seeds(invoke: Invoke, here: Path) -> None:
         "all": list(range(10)),
         "7,0-2,7": [7, 0, 1, 2],
     }
-    everything = {}
+    everything: dict[tuple[int, int], np.ndarray] = {}
     for label, expected in forms.items():
         done = invoke("sample", "--label", label, "--seeds", "0,4-6", "--format", "npz", "--out", "x.npz")
         assert done.exit_code == 0, done.stderr

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+from launchers import MODULE, SRUN, TORCHRUN
 
 pytestmark = pytest.mark.slow
 
-TORCHRUN = str(Path(sys.executable).with_name("torchrun"))
-MODULE = ["-m", "ganctl"]
 TRAIN = ("train", "+experiment=quick", "data=digits", "loss=hinge", "logger=none", "callbacks=none")
 
 # A user's network that says how many train together, and can fail on one rank.
@@ -65,21 +64,6 @@ def trained_weights() -> dict[str, torch.Tensor]:
     """What the first way to start two ranks ended with; filled by the tests."""
     return {}
 
-
-SRUN = [
-    {
-        "SLURM_JOB_ID": "4711",
-        "SLURM_JOB_NAME": "train",
-        "SLURM_STEP_ID": "0",
-        "SLURM_NTASKS": "2",
-        "SLURM_NNODES": "2",
-        "SLURM_NTASKS_PER_NODE": "1",
-        "SLURM_PROCID": rank,
-        "SLURM_NODEID": rank,
-        "SLURM_LOCALID": "0",
-    }
-    for rank in "01"
-]
 
 # The program (None: the console script), its environment in each process, and what the training is told.
 WAYS: dict[str, tuple[list[str] | None, list[dict[str, str]], list[str]]] = {

@@ -32,7 +32,7 @@ def test_sampling_needs_no_run_and_says_whose_weights_it_uses(invoke: Invoke) ->
         assert words in line
     with Image.open("five.png") as picture:
         assert picture.mode == "L"
-        assert picture.text["ganctl:checkpoint"] == digest
+        assert picture.info["ganctl:checkpoint"] == digest
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")  # a user's file may still be TorchScript

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from pathlib import Path
@@ -148,6 +149,6 @@ def test_the_bare_loop_does_the_same_work(recipe: str, tmp_path: Path) -> None:
     assert set(trained) == set(start)
     for name, value in gan.state_dict().items():
         torch.testing.assert_close(
-            value, trained[name], atol=1e-6, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+            value, trained[name], atol=1e-6, rtol=1e-5, msg=functools.partial("{}: {}".format, name)
         )
         assert value.dtype == torch.int64 or not torch.equal(value, start[name])

@@ -9,7 +9,10 @@ from ganctl import cli
 
 
 def test_every_verb_and_group_is_timed() -> None:
-    table = {"one": cli.Verb("a:b", ""), "two": cli.Group("", (), {"x": cli.Verb("c:d", "")})}
+    table: dict[str, cli.Verb | cli.Group] = {
+        "one": cli.Verb("a:b", ""),
+        "two": cli.Group("", (), {"x": cli.Verb("c:d", "")}),
+    }
     assert bench_cli.commands(table) == [(), ("one",), ("two",), ("two", "x")]
     assert {("train",), ("configs",), ("configs", "ls")} <= set(bench_cli.commands())
 

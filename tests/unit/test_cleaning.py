@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from test_run_table import CONFIG, END, make, rows
+from run_folders import CONFIG, END, make, rows
 from typer.testing import CliRunner
 
 from ganctl import cleaning, config

@@ -10,11 +10,9 @@ import subprocess
 import sys
 
 import pytest
+from heavy_imports import HEAVY
 
 from ganctl import cli
-
-HEAVY = ("torch", "torchvision", "pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "wandb")
-HEAVY += ("numpy", "PIL", "matplotlib", "torchmetrics", "tqdm", "pydantic")
 
 VERBS = {
     (name, *rest): verb

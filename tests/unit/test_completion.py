@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli_help import HEAVY
+from heavy_imports import HEAVY
 from typer.testing import CliRunner
 
 from ganctl import cli

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from test_run_table import END, make, rows
+from run_folders import END, make, rows
 from typer.testing import CliRunner
 
 from ganctl import checkpoint, config, describe

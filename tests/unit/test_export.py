@@ -29,7 +29,7 @@ from ganctl.snapshot import Snapshot
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("torch-export", "onnx")]
 FORMATS = ["safetensors", "torchscript", *SLOW]
 GRAPHS = ["torchscript", *SLOW]  # the formats that need no ganctl
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"_target_": "ganctl.networks.mlp.Generator", "widths": [16, 32]},
     "dcgan": {"_target_": "ganctl.networks.dcgan.Generator", "width": 4},
     "resnet": {

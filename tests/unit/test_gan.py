@@ -317,8 +317,8 @@ def by_hand(
                 for kept, current in zip(G_ema.buffers(), G.buffers(), strict=True):
                     kept.copy_(current)
         logged.append(row)
-        nets = {"G": G, "D": D, "G_ema": G_ema}
-        weights.append({name: copy.deepcopy(net.state_dict()) for name, net in nets.items()})
+        trained = {"G": G, "D": D, "G_ema": G_ema}
+        weights.append({name: copy.deepcopy(net.state_dict()) for name, net in trained.items()})
     return weights, logged
 
 

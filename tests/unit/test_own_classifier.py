@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -163,7 +164,7 @@ def test_the_card_says_what_an_independent_count_says(found: list[Dataset], tmp_
     ],
 )
 def test_data_that_teach_nothing_are_refused(
-    facts: dict[str, object], test: int, what: str, found: list[Dataset], tmp_path: Path
+    facts: dict[str, Any], test: int, what: str, found: list[Dataset], tmp_path: Path
 ) -> None:
     found[0] = replace(SHAPES, facts=replace(FACTS, **facts), test=shapes(test, 2))
     with pytest.raises(UsageError, match=what) as caught:
@@ -238,7 +239,7 @@ def test_training_takes_the_users_and_refuses_what_does_not_fit(loaded: Path) ->
 
 
 def test_a_stranger_s_file_takes_no_memory_and_runs_nothing(loaded: Path, tmp_path: Path) -> None:
-    facts = {
+    facts: dict[str, Any] = {
         "dataset": "x",
         "label_names": ["a", "b"],
         "arguments": {"channels": 1, "resolution": 8, "num_classes": 2, "width": 4},

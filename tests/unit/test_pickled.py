@@ -69,7 +69,7 @@ def test_what_torch_writes_of_a_training_passes() -> None:
     assert found["numbers"] == content["numbers"]
     assert torch.equal(found["part"], W[1:, 2:])
     assert all(torch.equal(found["net"][k], v) for k, v in net.state_dict().items())
-    assert found["net"]["0.weight"].stride() == net[0].weight.stride()
+    assert found["net"]["0.weight"].stride() == net.get_parameter("0.weight").stride()
     assert found["optimizer"]["param_groups"] == optimizer.state_dict()["param_groups"]
 
 

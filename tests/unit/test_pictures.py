@@ -55,8 +55,10 @@ def said(listing: Listing) -> dict[str, str | None]:
     return {path: listing.label_names[y] for path, y in zip(listing.pictures, labels, strict=True)}
 
 
-CLASSES = ("10/a.png", "2/b.JPG", "2/c.webp", "1/d.jpeg", "10/notes.txt", ".git/x.png", "__MACOSX/1/d.jpeg")
-CLASSES += ("1/.hidden.png", "1/Thumbs.db")
+CLASSES = (
+    *("10/a.png", "2/b.JPG", "2/c.webp", "1/d.jpeg", "10/notes.txt", ".git/x.png", "__MACOSX/1/d.jpeg"),
+    *("1/.hidden.png", "1/Thumbs.db"),
+)
 LABELLED = {"1.png": "x", "2.png": "x", "sub/3.png": "x", "4.png": "x"}
 
 

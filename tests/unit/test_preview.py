@@ -52,10 +52,10 @@ def test_it_writes_a_picture_and_nothing_else(here: Path) -> None:
 
 
 def test_the_same_configuration_shows_the_same(here: Path) -> None:
-    found = []
+    path, found = Path("default_augment.png"), []
     for seed in (0, 0, 1):
-        path = preview(config.compose(["data=digits", "augment=diffaug", f"seed={seed}"]))
-        assert path == Path("default_augment.png")
+        cfg = config.compose(["data=digits", "augment=diffaug", f"seed={seed}"])
+        assert preview(cfg) == path
         found.append(path.read_bytes())
     assert found[0] == found[1] != found[2]
     assert len(rows(path, 8, 8)) == 4

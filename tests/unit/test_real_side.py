@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,8 @@ def test_data_that_have_changed_are_refused_and_named(tmp_path: Path) -> None:
 
 def test_a_known_set_needs_no_root_and_a_stranger_s_words_are_not_believed(tmp_path: Path) -> None:
     digits = trained_on(Source("digits"))
-    for section in ({"name": "digits", "root": str(tmp_path / "gone")}, {}, {"name": 3}, [], None, "x"):
+    sections: list[Any] = [{"name": "digits", "root": str(tmp_path / "gone")}, {}, {"name": 3}, [], None, "x"]
+    for section in sections:
         _, reals = held_against(replace(digits, config={"data": section}))
         assert reals.protocol["data"] == "digits"
         assert reals.protocol["real"] == "official test images, chosen at random with the seed"

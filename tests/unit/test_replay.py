@@ -81,7 +81,7 @@ def test_a_picture_is_drawn_again_exactly(asked: Product | Way, layout: Layout, 
     assert str(again) == "x.png: identical"
     with Image.open(path) as picture:
         assert np.array_equal(np.asarray(picture), np.asarray(again.picture))
-        assert picture.text == again.texts
+        assert picture.info == again.texts
 
 
 def test_of_an_unconditional_generator_too() -> None:
@@ -94,7 +94,7 @@ def test_of_an_unconditional_generator_too() -> None:
 def test_an_altered_pixel_is_counted_and_measured(generator: Generator) -> None:
     path = drawn(generator, GRID, Layout(3))
     with Image.open(path) as picture:
-        pixels, said = np.array(picture), picture.text
+        pixels, said = np.array(picture), {str(k): v for k, v in picture.info.items()}
     pixels[5, 7] ^= 0x40
     pixels[9, 3] ^= 1
     images.save_png(Image.fromarray(pixels), path, said)

@@ -84,7 +84,8 @@ def assert_same(folder: Path, other: Path) -> None:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object]) -> None:
     """Something happens in the middle of that step (from 1), once."""
-    trained, happened = GAN.training_step, []
+    trained = GAN.training_step
+    happened: list[int] = []
 
     def training_step(gan: GAN, batch: tuple[Tensor, Tensor], batch_idx: int) -> Any:
         if gan.steps == step - 1 and not happened:

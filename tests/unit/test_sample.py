@@ -106,9 +106,9 @@ def test_a_grid_is_the_images_enlarged_with_names_on_the_left(generator: Generat
     assert page.shape[0] == 4 * sheet.shape[0]
     band = page.shape[1] - 4 * sheet.shape[1]
     assert np.array_equal(page[1::4, band + 2 :: 4], sheet)
-    rows = [page[: len(page) // 2, :band], page[len(page) // 2 :, :band]]
-    assert all((row.max(), row.min() < 100) == (255, True) for row in rows), "black on white, in both rows"
-    assert not np.array_equal(*rows)
+    upper, lower = page[: len(page) // 2, :band], page[len(page) // 2 :, :band]
+    assert all((row.max(), row.min() < 100) == (255, True) for row in (upper, lower)), "black on white"
+    assert not np.array_equal(upper, lower)
 
 
 def test_more_pixels_than_memory_are_refused_before_any_is_drawn(

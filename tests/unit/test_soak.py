@@ -34,7 +34,7 @@ def test_a_line_without_noise_has_no_error_even_far_from_zero() -> None:
 def test_the_error_is_the_spread_of_the_slopes() -> None:
     rng = np.random.default_rng(0)
     x = np.linspace(0, 1, 50)
-    found = np.array([line(x, 2 * x + rng.normal(0, 0.3, 50)) for _ in range(400)])
+    found = np.array([line(x.tolist(), (2 * x + rng.normal(0, 0.3, 50)).tolist()) for _ in range(400)])
     assert found[:, 0].mean() == pytest.approx(2.0, abs=0.03)
     assert found[:, 0].std() == pytest.approx(found[:, 1].mean(), rel=0.1)
 

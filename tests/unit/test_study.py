@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ganctl.errors import UsageError
+from ganctl.sweeps.search_space import Value
 from ganctl.sweeps.settings import Settings, higher_is_better
 from ganctl.sweeps.storage import connect, require_optuna, without_password
 from ganctl.sweeps.study import Study
@@ -151,7 +152,7 @@ def test_a_grid_gives_every_point_once(tmp_path: Path) -> None:
     assert points == [{"loss": loss, "seed": seed} for loss in ("hinge", "lsgan") for seed in (1, 2, 3)]
 
 
-def proposals(tmp_path: Path, seed: int, reopened: bool, place: str) -> list[dict[str, object]]:
+def proposals(tmp_path: Path, seed: int, reopened: bool, place: str) -> list[dict[str, Value]]:
     settings = Settings(OVERRIDES, False, "val/x", False, "none", seed)
     study, found = open_study(tmp_path, settings, place), []
     for _ in range(5):

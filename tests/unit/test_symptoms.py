@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def test_a_row_that_is_not_finite_is_named(value: float) -> None:
 
 
 def test_tensors_that_are_not_finite_are_found_wherever_they_lie() -> None:
-    tree = {
+    tree: dict[str, Any] = {
         "G": {"w": torch.ones(3, 3), "count": torch.tensor(2**40)},
         "adam": [{"state": {0: {"step": torch.tensor(1.0), "v": torch.full((5,), 1e30)}}}],
         "lr": 0.1,

@@ -235,7 +235,10 @@ def test_a_run_that_goes_back_sees_the_batches_of_that_place(
     every_s: str, stream: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digits = data.load(data.Source("digits"), val_size=0).train
-    arrays = {"images": digits.images.permute(0, 2, 3, 1).numpy(), "labels": digits.labels.numpy()}
+    arrays: dict[str, Any] = {
+        "images": digits.images.permute(0, 2, 3, 1).numpy(),
+        "labels": digits.labels.numpy(),
+    }
     np.savez(tmp_path / "own.npz", **arrays)
     seen: list[tuple[int, Tensor]] = []
     step = GAN.training_step

@@ -270,9 +270,8 @@ def test_runs_side_by_side(tmp_path: Path) -> None:
     ]
     # One point stands for as many steps in both.
     assert [len(s["points"]["mean"]) for s in seen.chart("Loss of D")["series"]] == [334, 167]
-    assert page._differing([SimpleNamespace(values=v) for v in ({"a": "1", "b": "2"}, {"a": "1"})]) == [  # type: ignore[list-item]
-        ("b", ["2", "–"])
-    ]
+    runs: list[Any] = [SimpleNamespace(values=v) for v in ({"a": "1", "b": "2"}, {"a": "1"})]
+    assert page._differing(runs) == [("b", ["2", "–"])]
     assert "Where the runs differ" in seen.text
     again = write(one, make_run(tmp_path / "other" / "one", rows(2)), out=tmp_path / "both.html")
     names = [t["name"] for t in again.data["timelines"]]

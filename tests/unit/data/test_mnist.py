@@ -47,10 +47,10 @@ def raw_of(array: np.ndarray) -> bytes:
 
 
 def spec_of(arrays: dict[str, np.ndarray], package: Package | None = None) -> IdxSet:
-    files = [
+    a, b, c, d = (
         IdxFile(name, hashlib.md5(raw_of(array)).hexdigest(), array.shape) for name, array in arrays.items()
-    ]
-    return IdxSet("tiny", "tiny-set", "MNIST", *files, package=package, advice="buy a bigger network")
+    )
+    return IdxSet("tiny", "tiny-set", "MNIST", a, b, c, d, package, "buy a bigger network")
 
 
 def write(folder: Path, arrays: dict[str, np.ndarray], zipped: bool = True) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from ganctl.data import mnist
 from ganctl.data.dataset import Dataset, ImageSet
 from ganctl.errors import UsageError
 
+Load = Callable[..., Dataset]
 TRAIN, TEST = range(0, 200), range(200, 250)
 
 
@@ -20,7 +23,7 @@ def digits(levels: range) -> ImageSet:
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch):
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     monkeypatch.setattr(mnist, "load", lambda spec, root: (digits(TRAIN), digits(TEST)))
 
     def load(val_size: int, val_seed: int = 0) -> Dataset:
@@ -38,7 +41,7 @@ def levels_of(images: ImageSet) -> torch.Tensor:
     return first.long()
 
 
-def test_the_label_is_the_digits_of_red_green_and_blue(load) -> None:
+def test_the_label_is_the_digits_of_red_green_and_blue(load: Load) -> None:
     loaded = load(40)
     for split in (loaded.train, loaded.val, loaded.test):
         red, green, blue = (levels_of(split) % 10).unbind(1)
@@ -48,7 +51,7 @@ def test_the_label_is_the_digits_of_red_green_and_blue(load) -> None:
         ]
 
 
-def test_no_digit_is_in_images_of_two_splits(load) -> None:
+def test_no_digit_is_in_images_of_two_splits(load: Load) -> None:
     seen = []
     for val_seed in (0, 1):
         loaded = load(40, val_seed)
@@ -64,7 +67,7 @@ def test_no_digit_is_in_images_of_two_splits(load) -> None:
     assert seen[0] != seen[1]  # val_seed chooses the digits
 
 
-def test_three_independent_uniform_draws(load) -> None:
+def test_three_independent_uniform_draws(load: Load) -> None:
     loaded = load(0)
     assert (len(loaded.train), len(loaded.val), len(loaded.test)) == (128_000, 0, 26_000)
     levels = levels_of(loaded.train)
@@ -80,13 +83,13 @@ def test_three_independent_uniform_draws(load) -> None:
     assert int(modes.min()) > 0
 
 
-def test_the_same_images_every_time(load) -> None:
+def test_the_same_images_every_time(load: Load) -> None:
     first, again = load(40), load(40)
     for split in ("train", "val", "test"):
         assert torch.equal(getattr(first, split).images, getattr(again, split).images)
 
 
-def test_what_is_trained_on_is_among_the_training_images_without_a_validation_part(load) -> None:
+def test_what_is_trained_on_is_among_the_training_images_without_a_validation_part(load: Load) -> None:
     """So that a memorised image is found by an evaluation, which knows nothing of validation."""
     whole, part = load(0), load(40)
     kept = levels_of(part.train).unique()
@@ -98,7 +101,7 @@ def test_what_is_trained_on_is_among_the_training_images_without_a_validation_pa
     )  # five standard deviations
 
 
-def test_networks_are_told_of_no_labels(load) -> None:
+def test_networks_are_told_of_no_labels(load: Load) -> None:
     facts = load(40).facts
     assert (facts.name, facts.num_classes, facts.label_names, facts.class_counts) == (
         "stacked_mnist",
@@ -109,7 +112,7 @@ def test_networks_are_told_of_no_labels(load) -> None:
     assert (facts.channels, facts.resolution) == (3, 4)
 
 
-def test_the_validation_part_is_cut_from_the_digits(load) -> None:
+def test_the_validation_part_is_cut_from_the_digits(load: Load) -> None:
     assert len(load(40).val) == 40
     with pytest.raises(UsageError, match="200 training images"):
         load(200)

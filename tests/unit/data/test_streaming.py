@@ -76,8 +76,10 @@ def test_batches_are_those_of_a_resident_set(
     world_size: int, first: int, streamed: MappedImageSet, resident: ImageSet
 ) -> None:
     for rank in range(world_size):
-        options = {"rank": rank, "world_size": world_size, "first": first, "until": 27}
-        own, other = (Batches(s, 5, seed=4, **options) for s in (streamed, resident))
+        own, other = (
+            Batches(s, 5, seed=4, rank=rank, world_size=world_size, first=first, until=27)
+            for s in (streamed, resident)
+        )
         counts = [assert_same(iter(own), iter(other)) for _ in range(3)]
         assert sum(counts) == 27 - first
     in_order = {"shuffle": False, "drop_last": False}

@@ -21,7 +21,14 @@ from ganctl.metrics.cache import cached, entry_path, load_statistics, save_stati
 from ganctl.metrics.extract import Extracted
 from ganctl.metrics.frechet import Moments
 
-KEY = {"data": "a" * 64, "split": "test", "n": 40, "seed": 0, "extractor": "b" * 64, "kind": "features"}
+KEY: dict[str, str | int | None] = {
+    "data": "a" * 64,
+    "split": "test",
+    "n": 40,
+    "seed": 0,
+    "extractor": "b" * 64,
+    "kind": "features",
+}
 
 
 def statistics(seed: int = 0, features: bool = True, logits: bool = True) -> Extracted:

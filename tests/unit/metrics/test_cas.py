@@ -27,7 +27,7 @@ def bars(n: int, seed: int) -> tuple[Tensor, Tensor]:
 TEST, TEST_LABELS = bars(150, 1)
 
 
-def test_good_fakes_teach_and_wrong_labels_mislead():
+def test_good_fakes_teach_and_wrong_labels_mislead() -> None:
     images, labels = bars(200, 0)
     good = classification_accuracy(images, labels, TEST, TEST_LABELS, 3)
     assert good.accuracy > 0.97
@@ -36,14 +36,14 @@ def test_good_fakes_teach_and_wrong_labels_mislead():
     assert wrong.accuracy < 0.03
 
 
-def test_a_missing_class_is_never_recognised():
+def test_a_missing_class_is_never_recognised() -> None:
     images, labels = bars(200, 0)
     found = classification_accuracy(images[labels != 1], labels[labels != 1], TEST, TEST_LABELS, 3)
     assert found.recall[1] == 0
     assert found.accuracy == pytest.approx(2 / 3, abs=0.05)
 
 
-def test_same_seed_same_score_and_the_callers_random_state_stays():
+def test_same_seed_same_score_and_the_callers_random_state_stays() -> None:
     images, labels = bars(40, 0)
     labels = labels.clone()
     labels[::2] = 0  # hard enough for the seed to matter
@@ -61,7 +61,7 @@ def test_same_seed_same_score_and_the_callers_random_state_stays():
     assert not torch.equal(first.precision, other.precision)
 
 
-def test_images_without_labels():
+def test_images_without_labels() -> None:
     images, labels = bars(40, 0)
     with pytest.raises(ValueError, match="every image needs a label"):
         classification_accuracy(images, labels[1:], TEST, TEST_LABELS, 3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,13 @@ BUNDLED = sorted(
 PREFIX = {"mnist": "digit", "digits": "digit", "fashion": "fashion"}
 
 
-def write(path: Path, module: Classifier, **changes) -> Path:
-    facts = {"dataset": "toy", "label_names": ("a", "b", "c"), "prefix": "toy", "accuracy": 0.5}
+def write(path: Path, module: Classifier, **changes: Any) -> Path:
+    facts: dict[str, Any] = {
+        "dataset": "toy",
+        "label_names": ("a", "b", "c"),
+        "prefix": "toy",
+        "accuracy": 0.5,
+    }
     classifier.save(path, module, **(facts | changes))
     return path
 
@@ -31,7 +37,7 @@ def toy() -> Classifier:
 
 
 @pytest.mark.parametrize(("channels", "resolution"), [(1, 8), (1, 28), (3, 32), (3, 65)])
-def test_shapes_at_any_resolution(channels: int, resolution: int):
+def test_shapes_at_any_resolution(channels: int, resolution: int) -> None:
     net = Classifier(channels, resolution, num_classes=7, width=4)
     logits, features = net(torch.zeros(2, channels, resolution, resolution))
     assert logits.shape == (2, 7)
@@ -39,18 +45,18 @@ def test_shapes_at_any_resolution(channels: int, resolution: int):
     assert features.min() >= 0
 
 
-def test_the_last_maps_are_small_whatever_the_resolution():
+def test_the_last_maps_are_small_whatever_the_resolution() -> None:
     for resolution in (28, 32, 64, 128):
         net = Classifier(1, resolution, num_classes=2, width=4)
         assert net.stages(torch.zeros(1, 1, resolution, resolution)).shape[-1] in (7, 8)
 
 
-def test_images_below_eight_pixels_are_refused():
+def test_images_below_eight_pixels_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 8"):
         Classifier(1, 7, num_classes=2)
 
 
-def test_folding_changes_nothing_but_the_layers():
+def test_folding_changes_nothing_but_the_layers() -> None:
     torch.manual_seed(0)
     net = Classifier(2, 16, num_classes=3, width=8, batch_norm=True)
     x = torch.randn(16, 2, 16, 16)
@@ -58,7 +64,8 @@ def test_folding_changes_nothing_but_the_layers():
         net(x * 2 + 1)[0].square().mean().backward()
         with torch.no_grad():
             for p in net.parameters():
-                p -= 0.1 * p.grad
+                assert p.grad is not None
+                p.sub_(p.grad, alpha=0.1)
                 p.grad = None
     folded = net.folded()
     net.eval()
@@ -68,7 +75,7 @@ def test_folding_changes_nothing_but_the_layers():
         assert ours.std() > 1e-3
 
 
-def test_a_file_brings_everything_back(tmp_path: Path, toy: Classifier):
+def test_a_file_brings_everything_back(tmp_path: Path, toy: Classifier) -> None:
     loaded = classifier.read(write(tmp_path / "c.safetensors", toy))
     assert (loaded.dataset, loaded.label_names, loaded.prefix) == ("toy", ("a", "b", "c"), "toy")
     assert (loaded.test_accuracy, loaded.feature_dim) == (0.5, 8)
@@ -79,17 +86,17 @@ def test_a_file_brings_everything_back(tmp_path: Path, toy: Classifier):
     assert all(p.dtype == torch.float32 for p in loaded.module.parameters())
 
 
-def test_the_digest_is_the_files(tmp_path: Path, toy: Classifier):
+def test_the_digest_is_the_files(tmp_path: Path, toy: Classifier) -> None:
     first = classifier.read(write(tmp_path / "a.safetensors", toy))
     again = classifier.read(write(tmp_path / "b.safetensors", toy))
     with torch.no_grad():
-        toy.head.bias += 1
+        toy.head.bias.add_(1)
     other = classifier.read(write(tmp_path / "c.safetensors", toy))
     assert first.digest == again.digest != other.digest
     assert len(first.digest) == 64
 
 
-def test_damaged_files_are_named(tmp_path: Path, toy: Classifier):
+def test_damaged_files_are_named(tmp_path: Path, toy: Classifier) -> None:
     path = write(tmp_path / "c.safetensors", toy)
     content = path.read_bytes()
     for damaged in (
@@ -110,7 +117,7 @@ def test_damaged_files_are_named(tmp_path: Path, toy: Classifier):
 
 def test_a_damaged_asset_is_an_error_and_an_absent_one_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(classifier, "ASSETS", tmp_path)
     assert classifier.load("mnist") is None
     assert classifier.load("stacked_mnist") is None
@@ -120,7 +127,7 @@ def test_a_damaged_asset_is_an_error_and_an_absent_one_is_none(
 
 
 @pytest.mark.parametrize("name", sorted(PREFIX))
-def test_bundled(name: str):
+def test_bundled(name: str) -> None:
     path = classifier.ASSETS / f"classifier_{name}.safetensors"
     assert path.stat().st_size < 1_000_000
     loaded = classifier.load(name)
@@ -133,11 +140,11 @@ def test_bundled(name: str):
     assert f"{loaded.test_accuracy:.2%}" in card
 
 
-def test_no_asset_goes_untested():
+def test_no_asset_goes_untested() -> None:
     assert set(BUNDLED) == set(PREFIX)
 
 
-def test_the_digits_classifier_is_as_good_as_its_card_says():
+def test_the_digits_classifier_is_as_good_as_its_card_says() -> None:
     test = load(Source("digits")).test
     loaded = classifier.load("digits")
     assert loaded is not None
@@ -146,7 +153,7 @@ def test_the_digits_classifier_is_as_good_as_its_card_says():
     assert accuracy == pytest.approx(loaded.test_accuracy, abs=1e-3)
 
 
-def test_modes_of_stacked_images_are_what_each_channel_shows():
+def test_modes_of_stacked_images_are_what_each_channel_shows() -> None:
     single = classifier.load("digits")
     assert single is not None
     modes = classifier.stacked(single, "stacked_digits")
@@ -168,7 +175,7 @@ def test_modes_of_stacked_images_are_what_each_channel_shows():
     assert torch.allclose(logits.softmax(1), joint, rtol=1e-4, atol=1e-8)
 
 
-def test_the_classifier_of_stacked_mnist_is_that_of_mnist_on_three_channels():
+def test_the_classifier_of_stacked_mnist_is_that_of_mnist_on_three_channels() -> None:
     single, modes = classifier.load("mnist"), classifier.load("stacked_mnist")
     assert single is not None
     assert modes is not None

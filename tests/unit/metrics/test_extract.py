@@ -14,15 +14,17 @@ class _Pixels:
     """The pixels themselves as features, the first two as logits."""
 
     name, digest, feature_dim = "pixels", "0", 4
+    prefix: str | None = None
+    resize, precision = "none", "float32"
 
     def __init__(self, with_logits: bool = True) -> None:
-        self.with_logits = with_logits
+        self.has_logits = with_logits
         self.seen: list[int] = []
 
     def __call__(self, images: Tensor) -> Features:
         self.seen.append(len(images))
         flat = images.flatten(1).float()
-        return Features(flat, flat[:, :2] if self.with_logits else None)
+        return Features(flat, flat[:, :2] if self.has_logits else None)
 
 
 IMAGES = torch.randint(0, 256, (150, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from inception import random_inception_weights
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ganctl.errors import GanctlError, UsageError
@@ -16,33 +16,6 @@ from ganctl.metrics.features import ClassifierExtractor, InceptionExtractor
 from ganctl.metrics.inception_weights import InceptionWeights
 
 IMAGES = torch.randint(0, 256, (2, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-class Blank(FeatureExtractorInceptionV3):
-    """As its constructor leaves it before it loads weights."""
-
-    def load_state_dict(self, *_) -> None:
-        pass
-
-
-def random_inception_weights() -> dict[str, torch.Tensor]:
-    """The shapes of the FID Inception, drawn so that activations neither die nor explode."""
-    empty = io.BytesIO()
-    torch.save({}, empty)
-    empty.seek(0)
-    with torch.device("meta"):
-        shapes = Blank("shapes", ["2048"], feature_extractor_weights_path=empty).state_dict()
-    g = torch.Generator().manual_seed(0)
-    weights = {}
-    for name, meta in shapes.items():
-        if name.endswith(("running_var", "bn.weight")):
-            weights[name] = 0.5 + torch.rand(meta.shape, generator=g)
-        elif meta.dtype == torch.int64:
-            weights[name] = torch.zeros((), dtype=torch.int64)
-        else:
-            fan_in = max(1, meta[0].numel()) if meta.dim() > 1 else 100
-            weights[name] = torch.randn(meta.shape, generator=g) * (2 / fan_in) ** 0.5
-    return weights
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +33,7 @@ def inception(weights: InceptionWeights) -> InceptionExtractor:
 
 
 @pytest.mark.slow
-def test_inception_equals_torch_fidelity(weights: InceptionWeights, inception: InceptionExtractor):
+def test_inception_equals_torch_fidelity(weights: InceptionWeights, inception: InceptionExtractor) -> None:
     theirs = FeatureExtractorInceptionV3(
         "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights.path)
     )
@@ -84,7 +57,7 @@ class _ReachedError(Exception):
 @pytest.mark.parametrize("resolution", [28, 32, 64, 128, 299, 300])
 def test_inception_sees_tensorflows_resize_at_any_size(
     inception: InceptionExtractor, channels: int, resolution: int
-):
+) -> None:
     """TensorFlow 1's bilinear resize, up as well as down, written out: the place x of the output is at
     x·R/299 of the input, between its neighbours; then (v - 128) / 128."""
     g = np.random.RandomState(resolution)
@@ -95,7 +68,7 @@ def test_inception_sees_tensorflows_resize_at_any_size(
         seen.append(args[0])
         raise _ReachedError
 
-    hook = inception._module.Conv2d_1a_3x3.register_forward_pre_hook(stop)
+    hook = inception._module.get_submodule("Conv2d_1a_3x3").register_forward_pre_hook(stop)
     with contextlib.suppress(_ReachedError):
         inception(torch.from_numpy(images))
     hook.remove()
@@ -112,12 +85,12 @@ def test_inception_sees_tensorflows_resize_at_any_size(
         )
 
 
-def test_grayscale_is_repeated(inception: InceptionExtractor):
+def test_grayscale_is_repeated(inception: InceptionExtractor) -> None:
     gray = IMAGES[:, :1]
     assert torch.equal(inception(gray).features, inception(gray.repeat(1, 3, 1, 1)).features)
 
 
-def test_building_leaves_weights_and_random_stream_alone(weights: InceptionWeights):
+def test_building_leaves_weights_and_random_stream_alone(weights: InceptionWeights) -> None:
     state, before = torch.get_rng_state(), {k: w.clone() for k, w in weights.state_dict.items()}
     extractor = InceptionExtractor(weights)
     assert torch.equal(torch.get_rng_state(), state)
@@ -125,7 +98,9 @@ def test_building_leaves_weights_and_random_stream_alone(weights: InceptionWeigh
     assert extractor.digest == "f00d"
 
 
-def test_without_a_last_layer_there_are_no_logits(weights: InceptionWeights, inception: InceptionExtractor):
+def test_without_a_last_layer_there_are_no_logits(
+    weights: InceptionWeights, inception: InceptionExtractor
+) -> None:
     state = weights.state_dict | {"fc.weight": torch.zeros_like(weights.state_dict["fc.weight"])}
     extractor = InceptionExtractor(replace(weights, has_fc=False, state_dict=state))
     assert (extractor.has_logits, inception.has_logits) == (False, True)
@@ -134,13 +109,13 @@ def test_without_a_last_layer_there_are_no_logits(weights: InceptionWeights, inc
     assert torch.equal(seen.features, inception(IMAGES[:1]).features)
 
 
-def test_weights_of_another_network_are_refused(weights: InceptionWeights):
+def test_weights_of_another_network_are_refused(weights: InceptionWeights) -> None:
     other = replace(weights, state_dict={"fc.weight": torch.zeros(1008, 2048)})
     with pytest.raises(GanctlError, match="does not take the weights"):
         InceptionExtractor(other)
 
 
-def test_inception_refuses_what_is_not_uint8_images(inception: InceptionExtractor):
+def test_inception_refuses_what_is_not_uint8_images(inception: InceptionExtractor) -> None:
     with pytest.raises(TypeError, match="uint8"):
         inception(IMAGES.float())
     with pytest.raises(UsageError, match="1 or 3 channels"):
@@ -154,7 +129,7 @@ def loaded() -> LoadedClassifier:
     return LoadedClassifier(module, "toy", ("a", "b", "c"), "toy", 0.5, module.feature_dim, "f00d")
 
 
-def test_classifier_sees_minus_one_to_one(loaded: LoadedClassifier):
+def test_classifier_sees_minus_one_to_one(loaded: LoadedClassifier) -> None:
     extractor = ClassifierExtractor(loaded)
     assert (extractor.name, extractor.digest, extractor.feature_dim) == ("classifier_toy", "f00d", 8)
     black, white = (
@@ -169,7 +144,7 @@ def test_classifier_sees_minus_one_to_one(loaded: LoadedClassifier):
     assert not torch.allclose(features[0], features[1])
 
 
-def test_classifier_refuses_other_images(loaded: LoadedClassifier):
+def test_classifier_refuses_other_images(loaded: LoadedClassifier) -> None:
     extractor = ClassifierExtractor(loaded)
     with pytest.raises(UsageError, match="1 × 8 × 8 images, these are 3 × 8 × 8"):
         extractor(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

@@ -23,7 +23,7 @@ def exact_moments() -> Moments:
     )
 
 
-def test_the_line_is_least_squares():
+def test_the_line_is_least_squares() -> None:
     found = frechet_infinity(Moments.of(gaussian(500, 0)), gaussian(300, 1, 0.5), torch.Generator(), points=7)
     line = linregress(1 / np.asarray(found.sizes), found.distances)
     assert found.value == pytest.approx(line.intercept, rel=1e-9)
@@ -31,7 +31,7 @@ def test_the_line_is_least_squares():
     assert found.sizes == (150, 175, 200, 225, 250, 275, 300)
 
 
-def test_the_last_point_is_the_distance_of_all_fakes():
+def test_the_last_point_is_the_distance_of_all_fakes() -> None:
     real, fake = Moments.of(gaussian(500, 0)), gaussian(300, 1, 0.5)
     found = frechet_infinity(real, fake, torch.Generator(), points=3)
     all_fakes = Moments.of(fake)
@@ -40,7 +40,7 @@ def test_the_last_point_is_the_distance_of_all_fakes():
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
-def test_the_bias_of_few_fakes_goes(shift: float):
+def test_the_bias_of_few_fakes_goes(shift: float) -> None:
     truth = D * shift**2
     found = [
         frechet_infinity(exact_moments(), gaussian(400, seed, shift), torch.Generator().manual_seed(seed))
@@ -56,7 +56,7 @@ def test_the_bias_of_few_fakes_goes(shift: float):
     assert abs(values.mean() - truth) < (biased.mean() - truth) / 2
 
 
-def test_the_generator_chooses_the_subsets():
+def test_the_generator_chooses_the_subsets() -> None:
     real, fake = Moments.of(gaussian(500, 0)), gaussian(300, 1, 0.5)
 
     def run(seed: int) -> tuple[float, ...]:
@@ -69,7 +69,7 @@ def test_the_generator_chooses_the_subsets():
     assert run(0)[:2] != run(1)[:2]
 
 
-def test_many_fakes_start_at_the_papers_five_thousand():
+def test_many_fakes_start_at_the_papers_five_thousand() -> None:
     fake = torch.randn(12_000, 2, generator=torch.Generator().manual_seed(0))
     done: list[int] = []
     found = frechet_infinity(Moments.of(fake[:50]), fake, torch.Generator(), points=3, on_point=done.append)
@@ -77,7 +77,7 @@ def test_many_fakes_start_at_the_papers_five_thousand():
     assert done == [1, 1, 1]
 
 
-def test_too_few():
+def test_too_few() -> None:
     real = Moments.of(gaussian(50, 0))
     with pytest.raises(ValueError, match="no 15 different sizes"):
         frechet_infinity(real, gaussian(20, 1), torch.Generator())

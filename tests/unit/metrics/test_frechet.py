@@ -29,14 +29,14 @@ def by_sqrtm(x: torch.Tensor, y: torch.Tensor) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(c1 + c2 - 2 * root))
 
 
-def test_shifted_gaussians_are_the_squared_shift_apart():
+def test_shifted_gaussians_are_the_squared_shift_apart() -> None:
     x = features(200, 6)
     shift = torch.tensor([3.0, 0, 0, -4.0, 0, 0], dtype=torch.float64)
     assert distance(x, x + shift) == pytest.approx(25.0, rel=1e-9)
     assert distance(x, x) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_diagonal_covariances():
+def test_diagonal_covariances() -> None:
     s1, s2 = torch.tensor([1.0, 2.0, 5.0]), torch.tensor([4.0, 2.0, 0.5])
     zero = torch.zeros(3)
     found = frechet_distance(zero, torch.diag(s1**2), zero, torch.diag(s2**2))
@@ -44,7 +44,7 @@ def test_diagonal_covariances():
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_equals_scipy_on_unlike_inputs(seed: int):
+def test_equals_scipy_on_unlike_inputs(seed: int) -> None:
     x, y = features(80, 12, seed), features(50, 12, seed + 100) * 1.7 - 2
     expected = by_sqrtm(x, y)
     assert expected > 1
@@ -52,7 +52,7 @@ def test_equals_scipy_on_unlike_inputs(seed: int):
     assert distance(y, x) == pytest.approx(expected, rel=1e-6)
 
 
-def test_fewer_features_than_dimensions():
+def test_fewer_features_than_dimensions() -> None:
     x, y = features(10, 30, 1), features(12, 30, 2)
     a, b = Moments.of(x), Moments.of(y)
     assert torch.linalg.cholesky_ex(a.cov).info > 0  # else the fallback is not what runs here
@@ -64,7 +64,7 @@ def test_fewer_features_than_dimensions():
     assert distance(x, y) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_constant_features_of_a_collapsed_generator():
+def test_constant_features_of_a_collapsed_generator() -> None:
     x = features(100, 4)
     one = x[:1].repeat(100, 1)
     expected = (x.mean(0) - one[0]).square().sum() + x.T.cov().trace()
@@ -72,7 +72,7 @@ def test_constant_features_of_a_collapsed_generator():
     assert distance(one, x) == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_streaming_in_uneven_batches_equals_the_whole():
+def test_streaming_in_uneven_batches_equals_the_whole() -> None:
     x = features(97, 5).float()
     moments = Moments.empty(5)
     for batch in x.split(10):
@@ -83,7 +83,7 @@ def test_streaming_in_uneven_batches_equals_the_whole():
     assert moments.count == 97
 
 
-def test_moments_of_two_ranks_add():
+def test_moments_of_two_ranks_add() -> None:
     x = features(60, 5)
     whole, parts = Moments.of(x), Moments.of(x[:13]) + Moments.of(x[13:])
     assert torch.allclose(whole.mean, parts.mean, rtol=1e-12)
@@ -91,7 +91,7 @@ def test_moments_of_two_ranks_add():
     assert not torch.allclose(whole.cov, Moments.of(x[:13]).cov)
 
 
-def test_adding_leaves_both_sides_alone():
+def test_adding_leaves_both_sides_alone() -> None:
     a, b = Moments.of(features(9, 3)), Moments.of(features(8, 3, 1))
     before = a.total.clone()
     _ = a + b
@@ -99,14 +99,14 @@ def test_adding_leaves_both_sides_alone():
     assert a.count == 9
 
 
-def test_too_few_features_have_no_moments():
+def test_too_few_features_have_no_moments() -> None:
     with pytest.raises(ValueError, match="at least one"):
         _ = Moments.empty(3).mean
     with pytest.raises(ValueError, match="at least two"):
         _ = Moments.of(torch.zeros(1, 3)).cov
 
 
-def test_not_finite_and_wrong_shapes_are_refused():
+def test_not_finite_and_wrong_shapes_are_refused() -> None:
     mean, cov = torch.zeros(3), torch.eye(3)
     with pytest.raises(GanctlError, match="not finite"):
         frechet_distance(mean, cov, torch.tensor([0.0, float("nan"), 0.0]), cov)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from inception import random_inception_weights
 from pytorch_fid.fid_score import calculate_frechet_distance
-from test_features import random_inception_weights
 from torch import Tensor, nn
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
@@ -31,7 +31,7 @@ def features(n: int, seed: int, d: int = 24) -> Tensor:
 REAL, FAKE = features(400, 0), 1.4 * features(250, 1) + 0.5
 
 
-def test_equals_torch_fidelity_on_shared_features():
+def test_equals_torch_fidelity_on_shared_features() -> None:
     stats = (fid_features_to_statistics(x.double()) for x in (FAKE, REAL))
     theirs = fid_statistics_to_metric(*stats, verbose=False)["frechet_inception_distance"]
     assert theirs > 10
@@ -39,7 +39,7 @@ def test_equals_torch_fidelity_on_shared_features():
     assert frechet_distance_of_features(REAL, FAKE[:200]) != pytest.approx(theirs, rel=1e-3)
 
 
-def test_kernel_distance_equals_torch_fidelity():
+def test_kernel_distance_equals_torch_fidelity() -> None:
     theirs = kid_features_to_metric(
         FAKE, REAL, kid_subsets=20, kid_subset_size=100, rng_seed=2020, verbose=False
     )
@@ -50,7 +50,7 @@ def test_kernel_distance_equals_torch_fidelity():
 
 # pytorch-fid still passes sqrtm an argument that newer scipy deprecates.
 @pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated:DeprecationWarning")
-def test_equals_pytorch_fid_on_shared_features():
+def test_equals_pytorch_fid_on_shared_features() -> None:
     a, b = REAL.double().numpy(), FAKE.double().numpy()
     theirs = calculate_frechet_distance(
         a.mean(0), np.cov(a, rowvar=False), b.mean(0), np.cov(b, rowvar=False)
@@ -67,7 +67,7 @@ class Identity(nn.Module):
         return x
 
 
-def test_equals_torchmetrics_on_shared_features():
+def test_equals_torchmetrics_on_shared_features() -> None:
     metric = FrechetInceptionDistance(feature=Identity())
     for side, is_real in ((REAL, True), (FAKE, False)):
         for batch in side.split(70):
@@ -89,7 +89,7 @@ class FewFeatures(nn.Module):
 
 
 @pytest.mark.slow
-def test_equals_torchmetrics_from_images_and_a_weights_file(tmp_path: Path):
+def test_equals_torchmetrics_from_images_and_a_weights_file(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     state = random_inception_weights()
     torch.save(state, path)
@@ -108,7 +108,7 @@ def test_equals_torchmetrics_from_images_and_a_weights_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("n", "m"), [(10, 12), (12, 10), (10, 80), (80, 10), (70, 90)])
-def test_few_features_give_the_same_as_their_moments(n: int, m: int):
+def test_few_features_give_the_same_as_their_moments(n: int, m: int) -> None:
     x, y = features(n, 2, d=40), 0.5 * features(m, 3, d=40)
     a, b = Moments.of(x), Moments.of(y)
     expected = frechet_distance(a.mean, a.cov, b.mean, b.cov)
@@ -116,7 +116,7 @@ def test_few_features_give_the_same_as_their_moments(n: int, m: int):
     assert frechet_distance_of_features(y, x) == pytest.approx(expected, rel=1e-6)
 
 
-def test_features_without_a_distance():
+def test_features_without_a_distance() -> None:
     with pytest.raises(ValueError, match="at least two"):
         frechet_distance_of_features(REAL, FAKE[:1])
     with pytest.raises(ValueError, match="at least two"):

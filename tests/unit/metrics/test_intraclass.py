@@ -17,7 +17,7 @@ def labelled(n: int, d: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 REAL, REAL_LABELS = labelled(300, 4, 0)
 
 
-def test_each_label_is_compared_with_its_own():
+def test_each_label_is_compared_with_its_own() -> None:
     shift = torch.tensor([1.0, 2.0, 3.0])
     fake = REAL.clone()
     fake[:, 0] += shift[REAL_LABELS]
@@ -28,7 +28,7 @@ def test_each_label_is_compared_with_its_own():
     assert found.reasons == (None, None, None)
 
 
-def test_ignored_labels_are_caught():
+def test_ignored_labels_are_caught() -> None:
     fake, labels = labelled(300, 4, 1)
     assert max(d or 0 for d in intra_class_distances(REAL, REAL_LABELS, fake, labels, 3).distances) < 1
     wrong = intra_class_distances(REAL, REAL_LABELS, fake, (labels + 1) % 3, 3)
@@ -37,7 +37,7 @@ def test_ignored_labels_are_caught():
 
 
 @pytest.mark.parametrize("d", [4, 150])
-def test_equals_the_distance_of_the_moments(d: int):
+def test_equals_the_distance_of_the_moments(d: int) -> None:
     real, real_labels = labelled(240, d, 2)
     fake, fake_labels = labelled(200, d, 3)
     fake *= 1.3
@@ -47,7 +47,7 @@ def test_equals_the_distance_of_the_moments(d: int):
         assert found.distances[k] == pytest.approx(frechet_distance(a.mean, a.cov, b.mean, b.cov), rel=1e-6)
 
 
-def test_labels_with_too_few_images_say_so():
+def test_labels_with_too_few_images_say_so() -> None:
     fakes = torch.arange(300)[REAL_LABELS != 1]
     few = torch.cat([fakes, torch.arange(300)[REAL_LABELS == 1][: MIN_IMAGES - 1]])
     done: list[int] = []
@@ -62,7 +62,7 @@ def test_labels_with_too_few_images_say_so():
     assert sum(done) == 4
 
 
-def test_every_feature_needs_a_label():
+def test_every_feature_needs_a_label() -> None:
     with pytest.raises(ValueError, match="every feature needs a label"):
         intra_class_distances(REAL, REAL_LABELS[1:], REAL, REAL_LABELS, 3)
     with pytest.raises(ValueError, match="every feature needs a label"):

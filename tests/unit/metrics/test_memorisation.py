@@ -21,7 +21,7 @@ def compared(fake: Tensor, train: Tensor, test: Tensor, pairs: int = 16) -> Memo
     return memorisation(fake, train, to_training(test, train), pairs)
 
 
-def test_copies_are_all_found():
+def test_copies_are_all_found() -> None:
     found = compared(TRAIN[100:250], TRAIN, TEST, pairs=5)
     assert found.share_close == 1
     assert found.median_ratio == 0
@@ -30,7 +30,7 @@ def test_copies_are_all_found():
     assert found.train_index.tolist() == [100, 101, 102, 103, 104]
 
 
-def test_fresh_draws_give_the_expected_share():
+def test_fresh_draws_give_the_expected_share() -> None:
     found = compared(draw(2000, 2), TRAIN, TEST)
     # three standard errors of a share of 1 % between 1 000 and 2 000 images
     assert found.share_close == pytest.approx(EXPECTED_SHARE, abs=0.0116)
@@ -40,7 +40,7 @@ def test_fresh_draws_give_the_expected_share():
     assert compared(TEST, TRAIN, TEST).median_ratio == 1
 
 
-def test_a_tenth_of_near_copies_among_fresh_draws():
+def test_a_tenth_of_near_copies_among_fresh_draws() -> None:
     nudged = TRAIN[:30].clone()
     nudged[:, 0, 0, 0] ^= 1  # one grey level in one pixel
     fakes = torch.cat([draw(270, 3), nudged])
@@ -51,7 +51,7 @@ def test_a_tenth_of_near_copies_among_fresh_draws():
     assert found.distances.tolist() == [1.0] * 30
 
 
-def test_distances_by_hand_in_a_feature_space():
+def test_distances_by_hand_in_a_feature_space() -> None:
     train, test = torch.tensor([[0.0, 0.0], [10.0, 0.0]]), torch.tensor([[0.0, 2.0], [10.0, 4.0], [4.0, 0.0]])
     found = compared(torch.tensor([[9.0, 0.0], [0.0, 6.0], [0.0, 0.5]]), train, test, pairs=2)
     assert found.median_ratio == 1 / 4
@@ -62,14 +62,14 @@ def test_distances_by_hand_in_a_feature_space():
     assert compared(test, train, torch.tensor([[9.0, 0.0]]), pairs=2).median_ratio == 4
 
 
-def test_copies_are_found_even_where_the_test_set_has_some():
+def test_copies_are_found_even_where_the_test_set_has_some() -> None:
     test = torch.cat([TEST[:90], TRAIN[:10]])
     assert compared(TRAIN[50:80], TRAIN, test).share_close == 1
     with pytest.raises(GanctlError, match="no measure of copying"):
         compared(TEST, TRAIN, TRAIN[:20])
 
 
-def test_progress_and_wrong_shapes():
+def test_progress_and_wrong_shapes() -> None:
     done: list[int] = []
     distances = to_training(TEST[:20], TRAIN, done.append)
     memorisation(TEST[:30], TRAIN, distances, on_rows=done.append)
@@ -80,7 +80,7 @@ def test_progress_and_wrong_shapes():
         to_training(TEST[:, :, :2], TRAIN)
 
 
-def test_pairs_stand_side_by_side():
+def test_pairs_stand_side_by_side() -> None:
     fakes, reals = torch.full((3, 1, 8, 8), 200, dtype=torch.uint8), torch.full((3, 1, 8, 8), 90)
     reals = reals.to(torch.uint8)
     picture = pairs_figure(fakes, reals, columns=2, scale=3)

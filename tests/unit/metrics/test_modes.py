@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from ganctl.metrics.frechet import Moments
 from ganctl.metrics.modes import mode_coverage
 
 
-def test_hand_histograms():
+def test_hand_histograms() -> None:
     # fake (½, ½, 0), real (¼, ½, ¼): ½·ln 2.
     found = mode_coverage(torch.tensor([0, 1]), torch.tensor([0, 1, 1, 2]), 3)
     assert (found.modes, found.num_classes) == (2, 3)
@@ -21,19 +22,19 @@ def test_hand_histograms():
     assert mode_coverage(torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1]), 3).kl == math.inf
 
 
-def test_equal_shares_have_no_distance_whatever_their_number():
+def test_equal_shares_have_no_distance_whatever_their_number() -> None:
     found = mode_coverage(torch.tensor([2, 0, 0]), torch.tensor([0, 2, 0, 0, 2, 0]), 4)
     assert (found.modes, found.kl) == (2, 0.0)
 
 
-def test_one_mode_of_a_thousand():
+def test_one_mode_of_a_thousand() -> None:
     real = torch.arange(1000).repeat(3)
     found = mode_coverage(torch.full((50,), 7), real, 1000)
     assert found.modes == 1
     assert found.kl == pytest.approx(math.log(1000))
 
 
-def test_equals_scipy_and_the_expected_value_of_fresh_labels():
+def test_equals_scipy_and_the_expected_value_of_fresh_labels() -> None:
     g = torch.Generator().manual_seed(0)
     fake, real = torch.randint(0, 100, (5000,), generator=g), torch.arange(100).repeat(20)
     found = mode_coverage(fake, real, 100)
@@ -42,12 +43,12 @@ def test_equals_scipy_and_the_expected_value_of_fresh_labels():
     assert found.kl == pytest.approx(99 / (2 * 5000), rel=0.4)
 
 
-def seen_as(predicted: list[int], classes: int, **kwargs) -> catalogue.Seen:
+def seen_as(predicted: list[int], classes: int, **kwargs: Any) -> catalogue.Seen:
     logits = torch.nn.functional.one_hot(torch.tensor(predicted), classes).float()
     return catalogue.Seen(Extracted(Moments.empty(1), logits, None), **kwargs)
 
 
-def test_on_stacked_mnist_the_reference_is_uniform_whatever_the_real_images_show():
+def test_on_stacked_mnist_the_reference_is_uniform_whatever_the_real_images_show() -> None:
     fake = seen_as([0, 0, 1, 2], 4, labels=None)
     for uniform, expected in (
         # ½ against ¼, and twice ¼ against ¼
@@ -64,7 +65,7 @@ def test_on_stacked_mnist_the_reference_is_uniform_whatever_the_real_images_show
         assert dict(rows["mode_kl"].settings) == ({"from": "uniform"} if uniform else {})
 
 
-def test_wrong_labels():
+def test_wrong_labels() -> None:
     labels = torch.tensor([0, 1])
     for fake, real in ((labels, labels[:0]), (labels[:0], labels), (labels[:, None], labels)):
         with pytest.raises(ValueError, match="at least one"):

@@ -27,7 +27,7 @@ def counts(shares: dict[str, float], n: int, m: int, k: int) -> list[float]:
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("rows", [2048, 64])
-def test_counts_equal_the_prdc_package(k: int, rows: int, monkeypatch: pytest.MonkeyPatch):
+def test_counts_equal_the_prdc_package(k: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "MAX_ROWS", rows)
     theirs = counts(compute_prdc(REAL.numpy(), FAKE.numpy(), k), 310, 270, k)
     ours = counts(vars(prdc(REAL, FAKE, k)), 310, 270, k)
@@ -37,7 +37,7 @@ def test_counts_equal_the_prdc_package(k: int, rows: int, monkeypatch: pytest.Mo
     assert all(abs(a - b) > 3 for a, b in zip(ours, swapped, strict=True))
 
 
-def test_points_on_the_rim_are_outside_as_in_the_prdc_package():
+def test_points_on_the_rim_are_outside_as_in_the_prdc_package() -> None:
     # On a grid of whole numbers most distances have equals, and all are exact.
     g = torch.Generator().manual_seed(4)
     real, fake = torch.randint(0, 5, (60, 2), generator=g).float(), torch.randint(2, 6, (50, 2), generator=g)
@@ -50,7 +50,7 @@ def test_points_on_the_rim_are_outside_as_in_the_prdc_package():
 
 @pytest.mark.parametrize("k", [3, 5])
 @pytest.mark.parametrize("save_cpu_ram", [False, True])
-def test_precision_and_recall_equal_torch_fidelity(k: int, save_cpu_ram: bool):
+def test_precision_and_recall_equal_torch_fidelity(k: int, save_cpu_ram: bool) -> None:
     theirs = prc_features_to_metric(
         FAKE, REAL, prc_neighborhood=k, prc_batch_size=100, save_cpu_ram=save_cpu_ram, verbose=False
     )
@@ -60,7 +60,7 @@ def test_precision_and_recall_equal_torch_fidelity(k: int, save_cpu_ram: bool):
     assert abs(ours.precision - ours.recall) > 0.05
 
 
-def test_points_by_hand():
+def test_points_by_hand() -> None:
     # k = 1: real radii 1, 1, 4 around 0, 1, 5; fake radii 0.5, 0.5, 9 around 0.5, 1, 10.
     real, fake = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[0.5], [1.0], [10.0]])
     found = prdc(real, fake, k=1)
@@ -72,20 +72,20 @@ def test_points_by_hand():
     assert found.recall == pytest.approx(2 / 3)
 
 
-def test_copies_are_perfect_and_a_far_heap_is_worthless():
+def test_copies_are_perfect_and_a_far_heap_is_worthless() -> None:
     assert vars(prdc(REAL, REAL)) == {"precision": 1, "recall": 1, "density": 1, "coverage": 1}
     heap = prdc(REAL, torch.full((20, 12), 50.0))
     assert vars(heap) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
 
 
-def test_a_collapsed_generator_is_precise_without_recall():
+def test_a_collapsed_generator_is_precise_without_recall() -> None:
     found = prdc(REAL, REAL.mean(dim=0).repeat(40, 1))
     assert found.precision == 1
     assert found.recall == 0
     assert found.coverage < 0.9
 
 
-def test_wrong_input():
+def test_wrong_input() -> None:
     with pytest.raises(ValueError, match="6 points"):
         prdc(REAL, FAKE[:5])
     with pytest.raises(ValueError, match="points must be"):
@@ -94,7 +94,7 @@ def test_wrong_input():
         prdc(REAL.log(), FAKE)
 
 
-def test_progress_counts_every_row():
+def test_progress_counts_every_row() -> None:
     done: list[int] = []
     prdc(REAL, FAKE, on_rows=done.append)
     assert sum(done) == 2 * 310 + 270

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +34,7 @@ EYE = [[1.0, 0.0], [0.0, 1.0]]
 
 @pytest.mark.parametrize("name", heads.HEADS)
 def test_logits_are_a_linear_function_of_features(name: str) -> None:
-    head = heads.build(name, 2, 3)
+    head: Any = heads.build(name, 2, 3)
     assert isinstance(head.linear, nn.Linear)
     with torch.no_grad():
         head.linear.weight.copy_(torch.tensor([[1.0, 2.0]]))
@@ -46,7 +48,7 @@ def test_logits_are_a_linear_function_of_features(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["acgan", "projection_acgan"])
 def test_acgan_by_hand(name: str) -> None:
-    head = heads.build(name, 2, 2)
+    head: Any = heads.build(name, 2, 2)
     with torch.no_grad():
         head.classifier.weight.copy_(torch.tensor(EYE))
         head.classifier.bias.copy_(torch.tensor([0.0, 1.0]))
@@ -119,7 +121,7 @@ def test_d2dce_by_slow_loops() -> None:
 @pytest.mark.parametrize("name", CLASSIFYING)
 def test_class_losses_are_finite_and_in_single_precision(name: str) -> None:
     torch.manual_seed(0)
-    head = heads.build(name, 4, 3)
+    head: Any = heads.build(name, 4, 3)
     h, y = torch.randn(6, 4), torch.arange(6) % 3
     for scale in (0.0, 1e-6, 1e4):
         x = (h * scale).requires_grad_()
@@ -138,7 +140,7 @@ def test_class_losses_are_finite_and_in_single_precision(name: str) -> None:
 @pytest.mark.parametrize("name", CLASSIFYING)
 def test_a_few_steps_on_class_losses_tell_classes_apart(name: str) -> None:
     torch.manual_seed(0)
-    head = heads.build(name, 8, 3)
+    head: Any = heads.build(name, 8, 3)
     centres, y = 2 * torch.randn(3, 8), torch.arange(60) % 3
     h = centres[y] + torch.randn(60, 8)
     adam = torch.optim.Adam(head.parameters(), lr=0.05)
@@ -157,7 +159,7 @@ def test_a_few_steps_on_class_losses_tell_classes_apart(name: str) -> None:
 
 @pytest.mark.parametrize("name", heads.HEADS)
 @pytest.mark.parametrize("module", [dcgan, resnet])
-def test_a_discriminator_is_its_features_and_its_head(module: type, name: str) -> None:
+def test_a_discriminator_is_its_features_and_its_head(module: ModuleType, name: str) -> None:
     torch.manual_seed(0)
     D = module.Discriminator(4, 3, 8, features=6, head=name)
     images, y = torch.rand(5, 3, 8, 8) * 2 - 1, torch.arange(5) % 4

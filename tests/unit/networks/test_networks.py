@@ -50,13 +50,16 @@ def pairs(shapes: list[tuple[int, int, int]]) -> pytest.MarkDecorator:
 
 def pair(family: str, channels: int, resolution: int, num_classes: int) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
-    size = {"num_classes": num_classes, "channels": channels, "resolution": resolution}
+    size: Any = {"num_classes": num_classes, "channels": channels, "resolution": resolution}
     if family == "mlp":
         return mlp.Generator(LATENT_DIM, **size, widths=(16, 24)), mlp.Discriminator(**size, width=24)
     if family == "resnet":
         widths = (8,) * len(resnet.pyramid(resolution))
         # Norms in G where there are labels, and attention at the smallest map.
-        own = {"norm": "cbn" if num_classes else "none", "attention": resnet.pyramid(resolution)[0]}
+        own: dict[str, Any] = {
+            "norm": "cbn" if num_classes else "none",
+            "attention": resnet.pyramid(resolution)[0],
+        }
         pair = (
             resnet.Generator(LATENT_DIM, **size, widths=widths, **own),
             resnet.Discriminator(**size, widths=widths, features=16, attention=own["attention"]),
@@ -197,7 +200,7 @@ def test_the_gain_reaches_black_and_white_and_one_is_tanh() -> None:
     torch.manual_seed(0)
     G = dcgan.Generator(8, 10, 1, 8, width=8, tanh_gain=1.0).eval()
     with torch.no_grad():
-        G.blocks[-1].weight *= 30
+        G.blocks[-1].get_parameter("weight").mul_(30)
     z, y = torch.randn(16, 8), torch.arange(16) % 10
     plain = G(z, y)
     G.tanh_gain = 1.1
