@@ -1,6 +1,9 @@
-"""One torch thread (two on a busy machine make trivial steps thirty times slower), and no user state."""
+"""One torch thread (two on a busy machine make trivial steps thirty times slower), no user state, and no
+logging that another test set up."""
 
 from __future__ import annotations
+
+import logging
 
 import pytest
 import torch
@@ -17,3 +20,12 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("WANDB_MODE", "offline")
     for name in ("CACHE", "DATA", "CONFIG"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(home / "wandb"))
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> None:
+    """Every test gets the program's log as it is before a command takes it over: `caplog` hears it."""
+    logger = logging.getLogger("ganctl")
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
+    logging.raiseExceptions = True

@@ -175,15 +175,13 @@ def trained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Simpl
 def invoke() -> Iterator[Callable[..., SimpleNamespace]]:
     """invoke("sample", "--n", "4") calls the app in this process: `exit_code`, `stdout`, `stderr`.
 
-    Logging and the environment are afterwards as they were.
+    The environment is afterwards as it was.
     """
     from typer.testing import CliRunner
 
     from ganctl import cli
 
     logger = logging.getLogger("ganctl")
-    before = logger.handlers[:], logger.level, logger.propagate
-    logger.handlers = []
     environ = dict(os.environ)
 
     def run(*args: str) -> SimpleNamespace:
@@ -197,7 +195,6 @@ def invoke() -> Iterator[Callable[..., SimpleNamespace]]:
         )
 
     yield run
-    logger.handlers, logger.level, logger.propagate = before
     for key in set(os.environ) - set(environ):
         del os.environ[key]
     os.environ.update(environ)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import struct
 from dataclasses import replace
@@ -270,7 +269,6 @@ def test_trusted_code_is_named_before_it_is_imported(
 ) -> None:
     (tmp_path / "stranger_2.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(logging.getLogger("ganctl"), "propagate", True)
     spec = {"_target_": "stranger_2.Generator"}
     snapshot = checkpoint.read(_saved(tmp_path / "a.ckpt", _content(generator=spec)))
     with pytest.raises(SystemExit, match="imported"):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -14,14 +13,6 @@ import pytest
 from fuzz_cli import complaint, fuzz
 
 from ganctl import config, expressions
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    logger = logging.getLogger("ganctl")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.mark.slow

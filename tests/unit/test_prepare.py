@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -100,10 +99,7 @@ def test_the_file_has_what_it_says(src: Path, tmp_path: Path) -> None:
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
-def test_what_cannot_be_read_is_listed(
-    src: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("ganctl"), "propagate", True)
+def test_what_cannot_be_read_is_listed(src: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     out = tmp_path / "out.npz"
     reason = "no picture, or damaged at its beginning"
     assert prepare(src, out, RECIPE).unreadable == (("cat/17.png", reason),)

@@ -97,9 +97,8 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object
 
 
 @pytest.fixture(autouse=True)
-def _heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """What the program says is captured, whatever the command line made of its logger in another test."""
-    monkeypatch.setattr(logging.getLogger("ganctl"), "propagate", True)
+def _heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Notices as well as warnings."""
     caplog.set_level(logging.INFO, "ganctl")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -331,7 +330,6 @@ sweep.run(plan, 1, None)
 
 @pytest.mark.slow
 def test_show_lists_the_best_first_and_draws(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("ganctl").propagate = True
     rates = "model.lr=0.3,0.1,0.5,0.2,0.4,0.35"
     sweep.run(plan(rates, "loss=hinge,lsgan", target=None), 2, None)
     report = sweep.show(None, None)

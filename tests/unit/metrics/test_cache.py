@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,15 +54,6 @@ class Computation:
     def __call__(self) -> Extracted:
         self.calls += 1
         return self.result
-
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """The program's log, also after a command has taken it over."""
-    logger = logging.getLogger("ganctl")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
 
 
 @pytest.mark.parametrize("features", [True, False])
@@ -192,7 +181,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_computed_anew_and_kept(damage: str, lines: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_entry_is_computed_anew_and_kept(damage: str, caplog: pytest.LogCaptureFixture) -> None:
     path = entry_path(KEY)
     cached(KEY, lambda: statistics(0))
     DAMAGES[damage](path)
@@ -201,7 +190,7 @@ def test_a_damaged_entry_is_computed_anew_and_kept(damage: str, lines: pytest.Lo
     again = Computation(statistics(0))
     assert cached(KEY, again) is again.result
     assert again.calls == 1
-    assert "anew" in lines.text
+    assert "anew" in caplog.text
     if damage != "folder":
         assert same(cached(KEY, again), again.result)
         assert again.calls == 1
@@ -240,29 +229,29 @@ def test_impossible_values_are_refused_also_with_a_checksum(
         load_statistics(path)
 
 
-def test_an_entry_under_a_foreign_name_is_not_believed(lines: pytest.LogCaptureFixture) -> None:
+def test_an_entry_under_a_foreign_name_is_not_believed(caplog: pytest.LogCaptureFixture) -> None:
     cached(KEY, lambda: statistics(0))
     other = KEY | {"n": 41}
     entry_path(KEY).rename(entry_path(other))
     again = Computation(statistics(1))
     assert cached(other, again) is again.result
-    assert "other images" in lines.text
+    assert "other images" in caplog.text
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("GANCTL_CACHE_DIR", str(tmp_path / "file"))
     computation = Computation(statistics(0))
     assert cached(KEY, computation) is computation.result
-    assert "not kept" in lines.text
+    assert "not kept" in caplog.text
 
 
-def test_infinite_statistics_are_returned_but_not_kept(lines: pytest.LogCaptureFixture) -> None:
+def test_infinite_statistics_are_returned_but_not_kept(caplog: pytest.LogCaptureFixture) -> None:
     bad = replace(statistics(0), logits=torch.full((40, 3), torch.inf))
     assert cached(KEY, lambda: bad) is bad
-    assert "not finite" in lines.text
+    assert "not finite" in caplog.text
     assert not entry_path(KEY).exists()
     with pytest.raises(GanctlError, match="finite"):
         save_statistics(Path("nowhere.safetensors"), bad, KEY)
