@@ -49,14 +49,14 @@ def test_grids_and_strips_too_and_what_was_altered_is_seen(invoke: Invoke) -> No
     assert [row["identical"] for row in json.loads(done.stdout)["pictures"]] == [True, True]
 
     with Image.open("grid.png") as picture:
-        pixels, texts = np.array(picture), dict(picture.info)
+        pixels, info = np.array(picture), picture.info
     pixels[70, 70] ^= 8
     altered = Image.fromarray(pixels)
     from PIL.PngImagePlugin import PngInfo
 
     said = PngInfo()
-    for key, text in texts.items():
-        said.add_text(str(key), str(text))
+    for key, text in info.items():
+        said.add_text(str(key), text)
     altered.save("altered.png", pnginfo=said)
     done = invoke("replay", "altered.png", "strip.png", "--out", "x.png")
     assert done.exit_code == 2

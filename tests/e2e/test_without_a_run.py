@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from ganctl import checkpoint, runs
 
@@ -30,9 +30,9 @@ def test_sampling_needs_no_run_and_says_whose_weights_it_uses(invoke: Invoke) ->
     (line,) = (line for line in done.stderr.splitlines() if "bundled" in line)
     for words in ("generator_mnist", digest[:8], "+experiment=", "ganctl train"):
         assert words in line
-    with Image.open("five.png") as picture:
+    with PngImageFile("five.png") as picture:
         assert picture.mode == "L"
-        assert picture.info["ganctl:checkpoint"] == digest
+        assert picture.text["ganctl:checkpoint"] == digest
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")  # a user's file may still be TorchScript

@@ -12,7 +12,9 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import PIL
 import pytest
+from packaging.version import Version
 from PIL import Image
 
 from ganctl.data.decode import Crop, Recipe, decode
@@ -324,9 +326,10 @@ def forged(form: str, width: int, height: int) -> bytes:
 )
 def test_a_bomb_is_refused_by_its_header(form: str, side: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    numbers = f"more than 67,108,864|{side}"
-    # Pillow before 13 says no more of a WebP than that there is no decoder for it.
-    with pytest.raises(UnreadableError, match=f"{numbers}|decoder" if form == "WEBP" else numbers):
+    # Pillow before 13 tells nothing of the size of a WebP that it refuses.
+    known = form != "WEBP" or Version(PIL.__version__) >= Version("13")
+    words = f"more than 67,108,864|{side}" if known else "could not create decoder object"
+    with pytest.raises(UnreadableError, match=words):
         decode(forged(form, side, side), Recipe(8))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20 << 10  # KiB
 

@@ -107,7 +107,8 @@ def test_a_grid_is_the_images_enlarged_with_names_on_the_left(generator: Generat
     band = page.shape[1] - 4 * sheet.shape[1]
     assert np.array_equal(page[1::4, band + 2 :: 4], sheet)
     upper, lower = page[: len(page) // 2, :band], page[len(page) // 2 :, :band]
-    assert all((row.max(), row.min() < 100) == (255, True) for row in (upper, lower)), "black on white"
+    both = all((row.max(), row.min() < 100) == (255, True) for row in (upper, lower))
+    assert both, "black on white, in both rows"
     assert not np.array_equal(upper, lower)
 
 

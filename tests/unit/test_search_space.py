@@ -48,7 +48,7 @@ def test_what_varies(override: str, parameter: object) -> None:
 def test_a_float_range_holds_the_numbers_that_were_meant() -> None:
     (found,) = parse(["model.lr=range(0.1,1.0,0.1)"]).parameters.values()
     assert isinstance(found, Range)
-    assert [found[i] for i in range(len(found))] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert list(iter(found)) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1 500 digits, of which 1 200 are trained on."""
     digits = data.load(data.Source("digits"), val_size=0).train
     path = tmp_path_factory.mktemp("own") / "own.npz"
-    arrays: dict[str, Any] = {
-        "images": digits.images.permute(0, 2, 3, 1).numpy(),
-        "labels": digits.labels.numpy(),
-    }
-    np.savez(path, **arrays, split=(np.arange(1500) % 10 == 0).astype(np.uint8))
+    pixels, split = digits.images.permute(0, 2, 3, 1).numpy(), np.arange(1500) % 10 == 0
+    np.savez(path, images=pixels, labels=digits.labels.numpy(), split=split.astype(np.uint8))
     return path
 
 

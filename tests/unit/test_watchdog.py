@@ -235,11 +235,8 @@ def test_a_run_that_goes_back_sees_the_batches_of_that_place(
     every_s: str, stream: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digits = data.load(data.Source("digits"), val_size=0).train
-    arrays: dict[str, Any] = {
-        "images": digits.images.permute(0, 2, 3, 1).numpy(),
-        "labels": digits.labels.numpy(),
-    }
-    np.savez(tmp_path / "own.npz", **arrays)
+    pixels = digits.images.permute(0, 2, 3, 1).numpy()
+    np.savez(tmp_path / "own.npz", images=pixels, labels=digits.labels.numpy())
     seen: list[tuple[int, Tensor]] = []
     step = GAN.training_step
 
