@@ -73,6 +73,9 @@ BEFORE: dict[str, list[str]] = {
     "lr constant": ["schedules.lr=null"],
 }
 FALLING = [f"schedules.r{k}_gamma={{final: 0.01, begin: 0.0, end: 1.0, shape: cosine}}" for k in (1, 2)]
+# `+experiment=best`, and what was tried around it.
+HELD = [f"schedules.r{k}_gamma={{final: 0.03, begin: 0.0, end: 0.5, shape: cosine}}" for k in (1, 2)]
+BEST = [*HELD, "loss.class_weight=0.03", "loss.reg_interval=4"]
 ROWS: dict[str, list[str]] = {name: [*PROJECTION, *own] for name, own in BEFORE.items()} | {
     "dcgan": [],
     "class loss × 10": ["loss.class_weight=1"],
@@ -85,6 +88,12 @@ ROWS: dict[str, list[str]] = {name: [*PROJECTION, *own] for name, own in BEFORE.
     "γ falls to a tenth": FALLING,
     "γ falls to a tenth, class loss × 0.3": [*FALLING, "loss.class_weight=0.03"],
     "γ falls to a tenth, penalties at one batch of four": [*FALLING, "loss.reg_interval=4"],
+    "best": BEST,
+    "best, lr falls all along": [*BEST, "schedules.lr.begin=0"],
+    "best, G width 48": [*BEST, f"{G}.width=48"],
+    "best, G and D width 48": [*BEST, f"{G}.width=48", f"{D}.width=48"],
+    "best, G width 48, D width 24": [*BEST, f"{G}.width=48", f"{D}.width=24"],
+    "best, ADA to 0.2": [*BEST, "augment=ada", "augment.target=0.2"],
 }
 
 
