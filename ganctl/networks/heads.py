@@ -102,9 +102,7 @@ class DataToDataHead(nn.Module):
 
     TEMPERATURE = 0.5  # τ, of the paper's CIFAR-10
     POSITIVE_MARGIN = 0.98  # m_p: closer to its proxy an image is not pulled
-    NEGATIVE_MARGIN = (
-        0.02  # m_n = 1 − m_p, as the authors' program has it: further apart images are not pushed
-    )
+    NEGATIVE_MARGIN = 0.02  # m_n = 1 − m_p as in the authors' program: further apart images are not pushed
 
     def __init__(self, features: int, num_classes: int) -> None:
         super().__init__()
