@@ -30,9 +30,7 @@ class DataConfig(Section):
     crop: Literal["center", "none"] | None = None
     channels: Literal[1, 3] | None = None
     batch_size: PositiveInt  # images of a step over all ranks
-    val_size: (
-        PositiveInt | None
-    )  # images cut from the training split for validation; None: the set's own rule
+    val_size: PositiveInt | None  # images cut off the training split to validate on; None: the set's own rule
     val_seed: int = Field(ge=0)
     flip: bool = False  # half of the real images mirrored while training
 
